@@ -1,0 +1,270 @@
+"""The one tree behind params.yaml: every key, its type, its range and its meaning (ours).
+
+Nothing here reads files other than params.yaml, and nothing has a hidden default: a key that
+params.yaml lacks is an error, so the file always says everything that a run was given.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+NaturalNumber = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+# YAML gives a list; strict mode would insist on a tuple, so only the outer type is lax.
+ImageSize = Annotated[tuple[StrictInt, StrictInt], Field(strict=False)]
+
+
+class ConfigError(ValueError):
+    """A params.yaml that cannot be used; the message names the key and says what to do."""
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strictly typed, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DatasetConfig(Section):
+    """Where pictures come from and how they are split."""
+
+    name: str  # names the folders data/raw/<name> and data/index/<name>
+    kind: Literal["fgvc", "reid"]
+    source_type: str  # module of dcal/data/sources that reads this layout: birds, folder, cub
+    source: str | None  # a folder or archive that the user already has; null = fetch it
+    val_ratio: Annotated[float, Field(ge=0, lt=1)]  # share of train held out where no val exists
+    split_seed: NaturalNumber  # the held-out share is a function of this, never of `seed`
+    redistributable: bool  # may its pictures appear in reports and leave this machine
+    options: dict[str, Any]  # keys of the source's own, checked by the source
+
+
+class TransformsConfig(Section):
+    """From a decoded picture to a model input of `model.image_size`."""
+
+    resize: ImageSize  # (height, width) before the crop
+    train_crop: Literal["random", "none"]
+    test_crop: Literal["center", "none"]  # none = resize straight to the model's size
+    flip_ratio: Ratio
+    color_jitter: Ratio  # brightness, contrast, saturation; 0 = off. The paper uses none
+    erase_ratio: Ratio  # chance of random erasing; 0 = off
+    interpolation: Literal["bicubic", "bilinear"]
+
+
+class ModelConfig(Section):
+    """The backbone and the three branches (design and symbols: paper sections 3.2 to 3.4)."""
+
+    backbone: str  # dcal_pico, or a timm name such as deit_tiny_patch16_224
+    weights: str  # embedded | hub | none | a path to a .safetensors file ("start from")
+    image_size: ImageSize  # (height, width) in pixels
+    stride: Count | None  # patch stride; null = the patch size (no overlap)
+    drop_path: Annotated[float, Field(ge=0, lt=1)]
+    top_r: Annotated[float, Field(gt=0, le=1)]  # share of patches GLCA keeps (paper: R)
+    readout: Literal["class", "local", "class_local"]
+    glca_blocks: NaturalNumber  # M; 0 = no GLCA branch
+    pwca_blocks: NaturalNumber  # T; 0 = no PWCA branch
+    distractor: Literal["any", "other", "same", "mixed", "noise"]
+    stream: Literal["clean", "mutual"]  # what the distractor's keys and values come from
+    neck: Literal["none", "bnneck"]  # bnneck: the Re-ID head
+
+
+class BranchValues(Section):
+    """One number for each branch; those of branches that are off are not used."""
+
+    sa: FiniteFloat
+    glca: FiniteFloat
+    pwca: FiniteFloat
+
+
+class LossConfig(Section):
+    """How the losses of the branches are combined (paper section 3.5)."""
+
+    weighting: Literal["uncertainty", "fixed"]
+    initial_log_variances: BranchValues  # w_i; the paper gives no value, FairMOT starts below 0
+    log_variance_lr: NonNegativeFloat  # of their own: at FGVC's 1.6e-5 they would hardly move
+    fixed_weights: BranchValues  # lambda_i, used by `fixed`
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    triplet: Literal["none", "soft", "margin"]  # Re-ID only
+    triplet_margin: NonNegativeFloat
+
+
+class TrainConfig(Section):
+    """Optimiser, schedule, and how the run is executed."""
+
+    epochs: Count
+    batch_size: Count  # pictures per step and process
+    accumulate_steps: Count  # steps whose gradients are added before the optimiser moves
+    optimizer: Literal["adamw", "adam", "sgd"]
+    lr: PositiveFloat
+    lr_scaling: Literal["none", "deit"]  # deit: lr * global batch / 512 (the paper's rule)
+    momentum: Ratio  # sgd only
+    weight_decay: NonNegativeFloat
+    schedule: Literal["cosine", "constant"]
+    warmup_epochs: NonNegativeFloat
+    warmup_lr_ratio: Ratio  # learning rate at the first step, as a share of lr
+    min_lr_ratio: Ratio  # learning rate at the last step, as a share of lr
+    clip_norm: PositiveFloat | None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None  # null = raw weights
+    precision: Literal["auto", "fp32", "bf16"]  # auto: bf16 on a GPU, fp32 on a CPU
+    compile: bool
+    gradient_checkpointing: bool
+    devices: Literal["auto", "cpu"]
+    workers: NaturalNumber  # loader processes; 0 = load in the training process
+    selection: Literal["last", "val", "test"]  # which checkpoint is the model
+    log_every: Count  # steps between two logged points
+
+
+class EvaluateConfig(Section):
+    """Scores on the test split."""
+
+    batch_size: Count
+    weights: str | None  # a model file or run to score; null = what the train stage made
+
+
+class RolloutConfig(Section):
+    """Pictures and scores of where the model looks."""
+
+    num_images: NaturalNumber  # overlays to draw
+    num_blocks: Count | None  # depth of the rollout; null = all blocks
+    score_images: NaturalNumber | None  # pictures scored by the pointing game; null = all
+
+
+class Config(Section):
+    """Everything a run is given: the whole of params.yaml."""
+
+    seed: NaturalNumber
+    dataset: DatasetConfig
+    transforms: TransformsConfig
+    model: ModelConfig
+    loss: LossConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    rollout: RolloutConfig
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Config:
+        if self.model.pwca_blocks and self.train.batch_size < 2:
+            raise ValueError(
+                "train.batch_size: expected at least 2 while model.pwca_blocks is on, because a "
+                "picture needs another one as its distractor; got 1. Raise it, or set "
+                "model.pwca_blocks to 0"
+            )
+        if self.dataset.kind == "fgvc" and self.loss.triplet != "none":
+            raise ValueError("loss.triplet: expected none for an fgvc dataset; it is for reid")
+        return self
+
+
+def load_config(path: str | Path = "params.yaml", overrides: Sequence[str] = ()) -> Config:
+    """Read params.yaml, apply `key=value` overrides, and check the whole tree.
+
+    Args:
+        path: The YAML file (YAML 1.2, so 1e-3 is a number).
+        overrides: Dotted keys, such as `"model.top_r=0.3"`; values are read as YAML.
+
+    Raises:
+        ConfigError: Unknown or mistyped key (with the nearest valid name), bad YAML, no file.
+    """
+    tree = read_yaml(path)
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_config(tree, origin=str(path))
+
+
+def parse_config(tree: Mapping[str, Any], *, origin: str = "params.yaml") -> Config:
+    """Check a plain mapping against the tree; `origin` names it in error messages."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(describe_errors(error, Config, origin=origin)) from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML 1.2 mapping; duplicate keys, tabs and other tops are refused in one sentence."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; make it with: python -m pipelines.compose")
+    try:
+        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not a valid YAML file: {reason}") from None
+    if not isinstance(tree, dict):
+        found = "nothing" if tree is None else f"a {type(tree).__name__}"
+        raise ConfigError(f"{path}: expected a mapping with the keys {_names(Config)}; got {found}")
+    return tree
+
+
+def describe_errors(error: ValidationError, root: type[BaseModel], *, origin: str) -> str:
+    """One line per mistake: the dotted key, what is wrong, and the nearest valid name."""
+    lines = []
+    for detail in error.errors():
+        location = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            message = f"unknown key{_suggestion(root, detail['loc'])}"
+        elif detail["type"] == "missing":
+            message = "missing"
+        else:
+            message = f"{_plain(detail['msg'])}; got {detail['input']!r}"[:400]
+        if not location:
+            lines.append(f"{origin}: {_plain(detail['msg'])}")
+        else:
+            lines.append(f"{origin}: {location}: {message}")
+    return "\n".join(lines)
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should", "should")
+
+
+def _suggestion(root: type[BaseModel], location: Sequence[int | str]) -> str:
+    section: type[BaseModel] = root
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        section = annotation
+    wrong = str(location[-1])
+    near = difflib.get_close_matches(wrong, list(section.model_fields), n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]}?"
+    elsewhere = [key for key in _dotted_keys(root) if key.rsplit(".", 1)[-1] == wrong]
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]}?"
+    return f"; valid keys here: {_names(section)}"
+
+
+def _dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _dotted_keys(field.annotation, f"{prefix}{name}.")
+
+
+def _names(section: type[BaseModel]) -> str:
+    return ", ".join(section.model_fields)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    from ruamel.yaml import YAML
+
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r}: expected key=value, such as model.top_r=0.3")
+    *parents, last = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise ConfigError(f"override {override!r}: {parent} is not a section")
+    node[last] = YAML(typ="safe", pure=True).load(text)
