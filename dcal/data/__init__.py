@@ -1,0 +1,1 @@
+"""From a folder or archive of pictures to seeded batches of tensors."""
