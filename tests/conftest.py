@@ -1,0 +1,33 @@
+"""What every test runs under: one thread, no network, and a work root of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: beside other workers, threads of OpenMP spin against each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.update(
+    DO_NOT_TRACK="1",
+    DVC_NO_ANALYTICS="1",
+    HF_HUB_OFFLINE="1",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    MPLBACKEND="agg",
+)
+
+
+@pytest.fixture(autouse=True)
+def own_work_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep databases and checkpoints of a test out of the repository and of the user's server."""
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(tmp_path / "work"))
+    for variable in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def repository() -> Path:
+    """Return the folder that holds dvc.yaml."""
+    return Path(__file__).resolve().parent.parent
