@@ -1,0 +1,229 @@
+"""Verified downloads and safe unpacking of tar and zip archives (ours).
+
+Nothing that an archive says is trusted: members are written as new ordinary files below the target,
+links inside the archive are written as copies, and everything else is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from dcal.paths import compute_file_digest
+
+logger = logging.getLogger(__name__)
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+# Pictures hardly shrink in an archive, text tenfold; what grows more than this is not a data set.
+MAX_EXPANSION = 100
+ALWAYS_ALLOWED_BYTES = 1 << 30
+CHUNK_BYTES = 1 << 20
+MAX_LINK_HOPS = 16
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file at an official address, with what it must be."""
+
+    url: str
+    file_name: str
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One file of an archive; `open` gives its bytes, links already followed."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+def download(item: Download, folder: Path, *, retries: int = 3) -> Path:
+    """Fetch a file into `folder` unless it is there already, and verify its checksum.
+
+    Raises:
+        OSError: Not enough space, no connection, or other bytes than expected.
+    """
+    import pooch
+    import requests
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / item.file_name
+    if not path.exists():
+        _require_space(folder, item.num_bytes, what=item.file_name)
+    manager = pooch.create(
+        path=folder,
+        base_url="",
+        registry={item.file_name: f"sha256:{item.sha256}"},
+        urls={item.file_name: item.url},
+        retry_if_failed=retries,
+    )
+    loader = pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK_BYTES, timeout=30)
+    try:
+        return Path(manager.fetch(item.file_name, downloader=loader))
+    except requests.RequestException as error:
+        raise ConnectionError(
+            f"{item.url}: could not be downloaded ({type(error).__name__}). Try again, or download "
+            f"{item.file_name} by other means and set dataset.source to that file"
+        ) from error
+    except ValueError as error:
+        raise OSError(
+            f"{item.url}: what came is not {item.file_name} (its sha256 differs from "
+            f"{item.sha256}). Get the file by other means and set dataset.source to it"
+        ) from error
+
+
+def verify(path: Path, item: Download) -> bool:
+    """Tell whether a local file is the official one, by its size and then by its checksum."""
+    return path.stat().st_size == item.num_bytes and compute_file_digest(path) == item.sha256
+
+
+def is_archive(path: Path) -> bool:
+    """Tell by the file name whether `unpack` reads this file."""
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def unpack(archive: Path, target: Path, *, max_bytes: int | None = None) -> int:
+    """Unpack a tar or zip archive below the empty folder `target` and count the files.
+
+    More than `max_bytes` of content is refused; None = a hundred times the archive's own size, at
+    least 1 GiB.
+
+    Raises:
+        ValueError: Not an archive, a damaged one, or one with a member that is refused.
+        OSError: The disk is full.
+    """
+    if not is_archive(archive):
+        raise ValueError(f"{archive}: expected an archive ({', '.join(ARCHIVE_SUFFIXES)})")
+    if max_bytes is None:
+        max_bytes = max(ALWAYS_ALLOWED_BYTES, MAX_EXPANSION * archive.stat().st_size)
+    damage = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, LZMAError)
+    num_files = 0
+    try:
+        for member in _iterate(archive):
+            path = target / _check_name(member.name, archive=archive)
+            max_bytes -= _write(member, path, max_bytes=max_bytes, archive=archive)
+            num_files += 1
+    except damage as error:
+        raise ValueError(f"{archive}: damaged or incomplete ({error}); get it again") from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise ValueError(f"{archive}: holds a file and a folder of one name ({error})") from error
+    return num_files
+
+
+def _iterate(archive: Path) -> Iterator[_Member]:
+    if archive.name.lower().endswith(".zip"):
+        yield from _iterate_zip(archive)
+    else:
+        yield from _iterate_tar(archive)
+
+
+def _iterate_tar(archive: Path) -> Iterator[_Member]:
+    with tarfile.open(archive) as stream:
+        targets = _LinkTargets(stream)
+        for member in stream:
+            if not member.isdir():
+                yield _Member(member.name, partial(_open_tar, stream, member, targets, archive))
+
+
+class _LinkTargets:
+    """Members by their plain name; read only when the archive has a link at all."""
+
+    def __init__(self, stream: tarfile.TarFile) -> None:
+        self._stream = stream
+
+    @cached_property
+    def _members(self) -> dict[str, tarfile.TarInfo]:
+        return {_resolve(PurePosixPath(item.name)): item for item in self._stream.getmembers()}
+
+    def follow(self, link: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        # A hard link names its target from the archive's root, a symbolic one from its own folder.
+        folder = PurePosixPath(link.name).parent if link.issym() else PurePosixPath()
+        return self._members.get(_resolve(folder / link.linkname))
+
+
+def _open_tar(
+    stream: tarfile.TarFile, member: tarfile.TarInfo, targets: _LinkTargets, archive: Path
+) -> IO[bytes]:
+    found: tarfile.TarInfo | None = member
+    for _ in range(MAX_LINK_HOPS):
+        if found is None:
+            break
+        if found.isreg():
+            content = stream.extractfile(found)
+            assert content is not None
+            return content
+        if not (found.issym() or found.islnk()):
+            break
+        found = targets.follow(found)
+    is_link = member.issym() or member.islnk()
+    kind = "a link to no file of the archive" if is_link else "a device or pipe"
+    raise ValueError(f"{archive}: {member.name} is {kind}; such an archive is refused")
+
+
+def _iterate_zip(archive: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as stream:
+        for info in stream.infolist():
+            if info.is_dir():
+                continue
+            mode = info.external_attr >> 16
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise ValueError(
+                    f"{archive}: {info.filename} is a link or device; such an archive is refused"
+                )
+            if info.flag_bits & 0x1:
+                raise ValueError(f"{archive}: encrypted; unpack it and set dataset.source to that")
+            yield _Member(info.filename, partial(stream.open, info))
+
+
+def _resolve(path: PurePosixPath) -> str:
+    parts: list[str] = []
+    for part in path.parts:
+        if part == ".." and parts:
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _check_name(name: str, *, archive: Path) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
+        raise ValueError(
+            f"{archive}: {name!r} would be written outside the target folder; "
+            "such an archive is refused"
+        )
+    return path
+
+
+def _write(member: _Member, path: Path, *, max_bytes: int, archive: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    num_bytes = 0
+    with member.open() as source, open(path, "wb") as sink:
+        while chunk := source.read(CHUNK_BYTES):
+            num_bytes += len(chunk)
+            if num_bytes > max_bytes:
+                raise ValueError(
+                    f"{archive}: expands to far more than its own size; refused at {member.name}"
+                )
+            sink.write(chunk)
+    return num_bytes
+
+
+def _require_space(folder: Path, num_bytes: int, *, what: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise OSError(
+            f"{folder}: {what} needs {num_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+        )
