@@ -42,9 +42,7 @@ class ConvStem(nn.Module):
         layers: list[nn.Module] = []
         for before, after in zip(channels[:-1], channels[1:], strict=True):
             layers += [
-                nn.Conv2d(
-                    before, after, kernel_size=3, stride=2, padding=1, bias=False
-                ),
+                nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False),
                 LayerNorm2d(after),
                 nn.GELU(),
             ]

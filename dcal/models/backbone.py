@@ -1,0 +1,204 @@
+"""Backbones by name: timm ViT, DeiT and hybrid models, and `dcal_pico` (DCAL, section 4.1).
+
+The SA branch of DCAL *is* this pre-trained encoder; nothing is stacked on top of it. The only
+place that makes a timm model.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import timm
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from dcal.models.pico import create_pico
+
+logger = logging.getLogger(__name__)
+
+PICO_NAME = "dcal_pico"
+PICO_MEAN_STD = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def create_backbone(
+    name: str,
+    *,
+    image_size: tuple[int, int],
+    stride: int | None = None,
+    drop_path: float = 0.0,
+    pretrained: bool = False,
+) -> VisionTransformer:
+    """Build a backbone for images of (height, width), without its classifier.
+
+    Args:
+        name: `dcal_pico`, or the name of a timm vision transformer, with or without its tag.
+        image_size: (height, width) in pixels; each a multiple of the patch size unless patches
+            overlap.
+        stride: Patch stride; None = the patch size. A smaller one gives overlapping patches.
+        drop_path: Stochastic depth rate of the last block, growing linearly from 0.
+        pretrained: Let timm load the weights of the tag from the hub; position embeddings are
+            resized to the grid.
+
+    Raises:
+        ValueError: Unknown name, image size that does not fit, or an architecture whose blocks
+            are not plain pre-norm ViT blocks with a class token.
+        RuntimeError: Weights were asked for and the hub cannot be reached.
+    """
+    if name == PICO_NAME:
+        backbone = create_pico(image_size, drop_path=drop_path)
+    else:
+        backbone = _create_timm(name, image_size, drop_path=drop_path, pretrained=pretrained)
+    _check_architecture(backbone, name)
+    patch_size = get_patch_size(backbone)
+    if stride is None or stride == patch_size:
+        _check_multiple(image_size, patch_size, name)
+    else:
+        _set_stride(backbone, image_size, stride=stride, name=name)
+    return backbone
+
+
+def get_patch_size(backbone: VisionTransformer) -> int:
+    """Return the pixels a patch spans; for a hybrid, the reduction of its whole stem."""
+    embed = backbone.patch_embed
+    if hasattr(embed, "feat_ratio"):
+        ratio = embed.feat_ratio()
+        return int(ratio if isinstance(ratio, int) else ratio[0])
+    return int(embed.patch_size[0])
+
+
+def get_grid_size(backbone: VisionTransformer) -> tuple[int, int]:
+    """Return the (rows, columns) of patches."""
+    rows, columns = backbone.patch_embed.grid_size
+    return int(rows), int(columns)
+
+
+def get_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the pixel mean and standard deviation that the pre-trained weights expect."""
+    if name == PICO_NAME:
+        return PICO_MEAN_STD
+    config: Any = timm.get_pretrained_cfg(name)
+    if config is None:
+        config = timm.get_pretrained_cfg(name.split(".")[0])
+    return tuple(config.mean), tuple(config.std)
+
+
+def embed_tokens(backbone: VisionTransformer, images: Tensor) -> Tensor:
+    """Map images (B, 3, H, W) to z_0: prefix tokens (class token first), then the patches."""
+    tokens = backbone._pos_embed(backbone.patch_embed(images))
+    embedded: Tensor = backbone.norm_pre(backbone.patch_drop(tokens))
+    return embedded
+
+
+def _create_timm(
+    name: str, image_size: tuple[int, int], *, drop_path: float, pretrained: bool
+) -> VisionTransformer:
+    if not timm.is_model(name.split(".")[0]):
+        near = timm.list_models(f"*{name.split('_patch')[0].split('.')[0]}*")[:3]
+        known = ", ".join(near or ["dcal_pico", "deit_tiny_patch16_224", "vit_base_patch16_224"])
+        raise ValueError(f"model.backbone: no model is called {name}; some that are: {known}")
+    options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": drop_path}
+    try:
+        if pretrained:
+            return timm.create_model(name, pretrained=True, img_size=image_size, **options)
+        return timm.create_model(name, pretrained=False, img_size=image_size, **options)
+    except TypeError as error:
+        raise ValueError(_refusal(name, f"it does not take an image size ({error})")) from None
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise RuntimeError(
+            f"model.weights=hub: the weights of {name} could not be fetched "
+            f"({type(error).__name__}); use weights=embedded (dcal_pico), weights=none, or the "
+            "path of a .safetensors file that you have"
+        ) from error
+
+
+def _check_architecture(backbone: nn.Module, name: str) -> None:
+    if not isinstance(backbone, VisionTransformer):
+        raise ValueError(_refusal(name, f"it is a {type(backbone).__name__}"))
+    if backbone.cls_token is None:
+        raise ValueError(_refusal(name, "it has no class token"))
+    if isinstance(backbone.norm, nn.Identity):
+        raise ValueError(_refusal(name, "it has no final norm on its tokens"))
+    for block in backbone.blocks:
+        # A subclass may run its steps in another order, so the exact type counts.
+        if type(block) is not Block or type(block.attn) is not Attention:
+            raise ValueError(_refusal(name, f"its blocks are {type(block).__name__}"))
+        if block.attn.gate is not None:
+            raise ValueError(_refusal(name, "its attention is gated"))
+
+
+def _refusal(name: str, reason: str) -> str:
+    return (
+        f"model.backbone: {name} cannot carry DCAL: expected a vision transformer of plain "
+        f"pre-norm blocks with a class token, but {reason}; use a ViT or DeiT"
+    )
+
+
+def _check_multiple(image_size: tuple[int, int], patch_size: int, name: str) -> None:
+    if min(image_size) < patch_size or any(side % patch_size for side in image_size):
+        height, width = image_size
+        raise ValueError(
+            f"model.image_size: expected multiples of the patch size {patch_size} of {name}; "
+            f"got {height} x {width} (height x width)"
+        )
+
+
+def _set_stride(
+    backbone: VisionTransformer, image_size: tuple[int, int], *, stride: int, name: str
+) -> None:
+    """Let patches overlap: the same patch projection, moved by fewer pixels (TransReID)."""
+    embed = backbone.patch_embed
+    projection = getattr(embed, "proj", None)
+    patch_size = get_patch_size(backbone)
+    if not isinstance(projection, nn.Conv2d) or projection.kernel_size[0] != patch_size:
+        raise ValueError(
+            f"model.stride: {name} has no patch projection that could overlap; set it to null"
+        )
+    if not 0 < stride < patch_size:
+        raise ValueError(
+            f"model.stride: expected 1 to {patch_size}, the patch size of {name}; got {stride}"
+        )
+    if min(image_size) < patch_size:
+        raise ValueError(
+            f"model.image_size: expected at least the patch size {patch_size}; got {image_size}"
+        )
+    projection.stride = (stride, stride)
+    rows, columns = ((side - patch_size) // stride + 1 for side in image_size)
+    old_grid = get_grid_size(backbone)
+    embed.grid_size, embed.num_patches = (rows, columns), rows * columns
+    resize_position_embedding(backbone, old_grid=old_grid)
+
+
+def resize_position_embedding(backbone: VisionTransformer, *, old_grid: tuple[int, int]) -> None:
+    """Resample the backbone's position embedding, now on `old_grid`, to its present grid."""
+    if backbone.pos_embed is None:
+        return
+    resized = resample_positions(
+        backbone.pos_embed.data,
+        old_grid=old_grid,
+        new_grid=get_grid_size(backbone),
+        num_prefix_tokens=0 if backbone.no_embed_class else backbone.num_prefix_tokens,
+    )
+    backbone.pos_embed = nn.Parameter(resized)
+
+
+def resample_positions(
+    positions: Tensor,
+    *,
+    old_grid: tuple[int, int],
+    new_grid: tuple[int, int],
+    num_prefix_tokens: int,
+) -> Tensor:
+    """Resample position embeddings (1, P + rows * columns, D) bicubically to another grid."""
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    resized: Tensor = resample_abs_pos_embed(
+        positions,
+        new_size=list(new_grid),
+        old_size=list(old_grid),  # without it timm assumes a square
+        num_prefix_tokens=num_prefix_tokens,
+    )
+    return resized
