@@ -6,12 +6,23 @@ CMYK by Pillow's own conversion; of an animation the first frame.
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+
+# What Pillow's decoders raise on damaged files besides OSError.
+_DECODER_ERRORS = (
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 # Seen through transparency; product pictures are cut out for a white page.
 BACKGROUND = (255, 255, 255)
@@ -26,26 +37,23 @@ def load_image(path: str | Path) -> Image.Image:
     """Decode a whole picture as upright RGB.
 
     Raises:
-        OSError: No such file, or Pillow cannot decode it (damaged, cut short, not a picture).
-        ValueError: A kind of picture with no agreed range of brightness, or far too large.
+        FileNotFoundError: No such file.
+        OSError: Damaged, cut short, far too large, no picture, or 32 bits a channel.
     """
     try:
         with Image.open(path) as image:
             return _to_rgb(ImageOps.exif_transpose(image))
-    except (SyntaxError, EOFError, IndexError) as error:
-        # What some of Pillow's decoders raise on damaged files.
-        raise OSError(f"{path}: damaged picture ({error})") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too many pixels ({error})") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, *_DECODER_ERRORS) as error:
+        raise OSError(f"{path}: cannot be decoded ({error})") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError(
-            f"32 bits a pixel (Pillow mode {image.mode}); save it with 8 or 16 bits a channel"
-        )
+        raise ValueError(f"32 bits a channel, Pillow mode {image.mode}; save it with 8 or 16")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, (*BACKGROUND, 255))

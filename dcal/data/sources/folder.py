@@ -1,0 +1,162 @@
+"""The user's own pictures: train/[val/]test folders of classes (ours).
+
+    train/<class>/**/*.jpg   val/<class>/... (optional)   test/<class>/...
+
+One folder may be wrapped around them. Labels are positions in the sorted class names of train.
+Without val/, `dataset.val_ratio` of train is held out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from dcal.config import DatasetConfig, Section
+from dcal.data.images import PICTURE_SUFFIXES, is_picture
+from dcal.data.raw import use_source
+from dcal.data.sources import SourceTable, parse_options
+from dcal.data.splits import hold_out
+
+FOLDERS = ("train", "val", "test")
+# Left by file managers and archivers beside the pictures.
+HIDDEN_PREFIXES = (".", "__MACOSX")
+
+
+class Options(Section):
+    """Folders need no options of their own."""
+
+
+def fetch(dataset: DatasetConfig, target: Path) -> None:
+    """Unpack the user's archive, or note the user's folder for use in place."""
+    use_source(dataset, target)
+
+
+def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
+    """List the pictures of every class folder.
+
+    Raises:
+        FileNotFoundError: No train or no test folder.
+        ValueError: Fewer than two classes, an empty class, or a class that train lacks.
+    """
+    parse_options(dataset, Options)
+    top = _find_top(root)
+    class_names = _list_folders(top / "train")
+    if len(class_names) < 2:
+        raise ValueError(
+            f"{top / 'train'}: expected a folder for each class, two at least; "
+            f"got {len(class_names)}"
+        )
+    ignored: Counter[str] = Counter()
+    rows = []
+    for split in FOLDERS:
+        if (top / split).is_dir():
+            rows += _list_split(top / split, class_names, root=root, ignored=ignored)
+    table = pd.DataFrame(rows)
+    warnings = _describe(table, top, class_names, ignored=ignored)
+    if (top / "val").is_dir():
+        if dataset.val_ratio:
+            warnings.append("dataset.val_ratio is not used, because val/ exists")
+    else:
+        table = hold_out(table, ratio=dataset.val_ratio, seed=dataset.split_seed)
+    return SourceTable(
+        table, class_names, part_names=[], discriminative_parts=[], warnings=warnings
+    )
+
+
+def _find_top(root: Path) -> Path:
+    top = root
+    folders = _list_folders(root)
+    if "train" not in folders and len(folders) == 1:
+        top = root / folders[0]
+    found = _list_folders(top)
+    for name in ("train", "test"):
+        if name not in found:
+            raise FileNotFoundError(
+                f"{top}: expected the folders train and test (and, if you like, val), each with a "
+                f"folder for each class; found {', '.join(found) or 'no folder'}"
+            )
+    return top
+
+
+def _list_folders(folder: Path) -> list[str]:
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(HIDDEN_PREFIXES)
+    )
+
+
+def _list_split(
+    folder: Path, class_names: list[str], *, root: Path, ignored: Counter[str]
+) -> list[dict[str, object]]:
+    names = _list_folders(folder)
+    unknown = sorted(set(names) - set(class_names))
+    if unknown:
+        raise ValueError(
+            f"{folder}: {len(unknown)} class folders are not in train, such as {unknown[0]}; "
+            "a class can only be scored if train has it under the same name"
+        )
+    _count_others(folder, ignored)
+    rows: list[dict[str, object]] = []
+    for name in names:
+        paths = _list_pictures(folder / name, ignored)
+        if not paths:
+            raise ValueError(
+                f"{folder / name}: no picture in this class folder "
+                f"({', '.join(PICTURE_SUFFIXES)}); add some or remove the folder"
+            )
+        label = class_names.index(name)
+        for path in paths:
+            relative = _relative_name(path, root)
+            rows.append({"path": relative, "split": folder.name, "label": label})
+    return rows
+
+
+def _count_others(folder: Path, ignored: Counter[str]) -> None:
+    """Count what lies beside the class folders."""
+    for path in folder.iterdir():
+        if path.name.startswith(HIDDEN_PREFIXES):
+            ignored["hidden"] += 1
+        elif not path.is_dir():
+            ignored["outside a class folder"] += 1
+
+
+def _list_pictures(folder: Path, ignored: Counter[str]) -> list[Path]:
+    pictures = []
+    for parent, folders, names in os.walk(folder):
+        ignored["links to folders"] += sum(Path(parent, name).is_symlink() for name in folders)
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN_PREFIXES)]
+        for name in names:
+            path = Path(parent, name)
+            if is_picture(path):
+                pictures.append(path)
+            else:
+                ignored["hidden" if name.startswith(".") else "not pictures by their suffix"] += 1
+    return sorted(pictures)
+
+
+def _relative_name(path: Path, root: Path) -> str:
+    name = path.relative_to(root).as_posix()
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        raise ValueError(f"{shown}: the file name is not UTF-8; rename the file") from None
+    return name
+
+
+def _describe(
+    table: pd.DataFrame, top: Path, class_names: list[str], *, ignored: Counter[str]
+) -> list[str]:
+    warnings = [f"{num} files ignored: {why}" for why, num in sorted(ignored.items()) if num]
+    others = [name for name in _list_folders(top) if name not in FOLDERS]
+    if others:
+        warnings.append(f"{len(others)} folders beside train and test ignored: {', '.join(others)}")
+    num_scored = table.loc[table["split"] == "test", "label"].nunique()
+    if num_scored < len(class_names):
+        num_missing = len(class_names) - num_scored
+        warnings.append(f"{num_missing} of {len(class_names)} classes have no test picture")
+    return warnings

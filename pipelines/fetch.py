@@ -1,0 +1,20 @@
+"""Stage fetch: bring a data set's pictures to data/raw/<name>, or note the user's own folder."""
+
+from __future__ import annotations
+
+import logging
+
+from dcal.config import load_config
+from dcal.data.raw import fetch_dataset, raw_root
+
+
+def main() -> None:
+    """Read params.yaml and fetch its data set."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    dataset = load_config("params.yaml").dataset
+    fetch_dataset(dataset)
+    logging.getLogger(__name__).info("%s: pictures in %s", dataset.name, raw_root(dataset))
+
+
+if __name__ == "__main__":
+    main()
