@@ -1,0 +1,1 @@
+"""Scores of a finished prediction: how often it is right, and where the model looked."""
