@@ -7,9 +7,16 @@ place that makes a timm model.
 from __future__ import annotations
 
 import logging
+import socket
+import urllib.parse
+import urllib.request
+from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import timm
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -99,20 +106,42 @@ def _create_timm(
         known = ", ".join(near or ["dcal_pico", "deit_tiny_patch16_224", "vit_base_patch16_224"])
         raise ValueError(f"model.backbone: no model is called {name}; some that are: {known}")
     options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": drop_path}
+    if pretrained:
+        options["pretrained_cfg_overlay"] = {"file": str(_fetch_hub_weights(name))}
     try:
-        if pretrained:
-            return timm.create_model(name, pretrained=True, img_size=image_size, **options)
-        return timm.create_model(name, pretrained=False, img_size=image_size, **options)
+        return timm.create_model(name, pretrained=pretrained, img_size=image_size, **options)
     except TypeError as error:
         raise ValueError(_refusal(name, f"it does not take an image size ({error})")) from None
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
-            raise
+
+
+def _fetch_hub_weights(name: str) -> Path:
+    """Return the safetensors file of a tag, from the local cache or the hub; never a pickle."""
+    config: Any = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise ValueError(
+            f"model.weights=hub: {name} has no weights on the hub; name a tag, such as "
+            "deit_tiny_patch16_224.fb_in1k"
+        )
+    place: dict[str, Any] = {"repo_id": config.hf_hub_id, "filename": "model.safetensors"}
+    try:
+        return Path(hf_hub_download(**place, local_files_only=True))
+    except LocalEntryNotFoundError:
+        logger.info("fetching the weights of %s from the hub", name)
+    try:
+        _check_hub_has_an_address()
+        return Path(hf_hub_download(**place))
+    except (OSError, HfHubHTTPError) as error:
         raise RuntimeError(
             f"model.weights=hub: the weights of {name} could not be fetched "
             f"({type(error).__name__}); use weights=embedded (dcal_pico), weights=none, or the "
             "path of a .safetensors file that you have"
-        ) from error
+        ) from None
+
+
+def _check_hub_has_an_address() -> None:
+    """Raise OSError at once where names cannot be looked up, instead of a minute of retries."""
+    if not urllib.request.getproxies():
+        socket.getaddrinfo(urllib.parse.urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
 
 
 def _check_architecture(backbone: nn.Module, name: str) -> None:
