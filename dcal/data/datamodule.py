@@ -1,0 +1,146 @@
+"""The loaders of a run, built from its index and parameters (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+
+from dcal.config import Config, DatasetConfig
+from dcal.data.dataset import DistractorKind, IndexDataset
+from dcal.data.index import IndexReport, read_index
+from dcal.data.raw import raw_root
+from dcal.data.samplers import EpochBatchSampler
+from dcal.data.transforms import build_test_transform, build_train_transform
+from dcal.paths import index_folder
+
+Loader = DataLoader[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """An index, its report, and the folder that its paths start from."""
+
+    table: pd.DataFrame
+    report: IndexReport
+    root: Path
+
+    def select(self, split: str) -> pd.DataFrame:
+        """Return one split's rows; the frame's index is the row in the whole table."""
+        return self.table.loc[self.table["split"] == split]
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """What a training run reads; `val` is None where nothing was held out."""
+
+    train: Loader
+    val: Loader | None
+    test: Loader
+
+
+def open_pictures(dataset: DatasetConfig) -> Pictures:
+    """Read a data set's index and find its pictures.
+
+    Raises:
+        FileNotFoundError: `fetch` or `prepare` has not run, or the user's folder is gone.
+    """
+    table, report = read_index(index_folder(dataset.name))
+    return Pictures(table, report, raw_root(dataset))
+
+
+def build_loaders(
+    pictures: Pictures,
+    config: Config,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    rank: int = 0,
+    world_size: int = 1,
+) -> Loaders:
+    """Build the train loader, and the val and test loaders that score during training.
+
+    Batches are bit-identical for any number of workers. The order of epoch e is taken after
+    `loader.batch_sampler.set_epoch(e)`, which Lightning calls. Every process scores the whole of
+    val and test.
+
+    Raises:
+        ValueError: The train split is smaller than one batch, or sizes do not fit.
+    """
+    transform = build_train_transform(
+        config.transforms, config.model.image_size, mean=mean, std=std
+    )
+    dataset = IndexDataset(
+        pictures.select("train"),
+        root=pictures.root,
+        transform=transform,
+        seed=config.seed,
+        distractor=_distractor_of_loader(config),
+    )
+    sampler = EpochBatchSampler(
+        len(dataset),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        shuffle=True,
+        rank=rank,
+        world_size=world_size,
+    )
+    has_val = "val" in pictures.report.counts
+    return Loaders(
+        train=_build_loader(dataset, sampler, config),
+        val=build_test_loader(pictures, config, "val", mean=mean, std=std) if has_val else None,
+        test=build_test_loader(pictures, config, "test", mean=mean, std=std),
+    )
+
+
+def build_test_loader(
+    pictures: Pictures,
+    config: Config,
+    split: str,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Loader:
+    """Build a loader over one split in the index's order, without augmentation, nothing dropped.
+
+    Raises:
+        ValueError: The index has no such split, or sizes do not fit.
+    """
+    table = pictures.select(split)
+    if table.empty:
+        raise ValueError(
+            f"dataset {pictures.report.dataset}: no {split} split; "
+            f"its pictures: {pictures.report.counts}"
+        )
+    transform = build_test_transform(config.transforms, config.model.image_size, mean=mean, std=std)
+    dataset = IndexDataset(table, root=pictures.root, transform=transform, seed=config.seed)
+    sampler = EpochBatchSampler(
+        len(dataset), batch_size=config.evaluate.batch_size, seed=config.seed, shuffle=False
+    )
+    return _build_loader(dataset, sampler, config)
+
+
+def _distractor_of_loader(config: Config) -> DistractorKind | None:
+    kind = config.model.distractor
+    if config.model.pwca_blocks and kind in get_args(DistractorKind):
+        return cast(DistractorKind, kind)
+    return None
+
+
+def _build_loader(dataset: IndexDataset, sampler: EpochBatchSampler, config: Config) -> Loader:
+    workers = config.train.workers
+    # A generator of its own: otherwise each new iteration would draw from the global one.
+    generator = torch.Generator().manual_seed(config.seed)
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available() and config.train.devices != "cpu",
+        generator=generator,
+    )

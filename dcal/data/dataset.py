@@ -1,0 +1,109 @@
+"""Pictures of one split as tensors, augmented by (seed, epoch, index) alone (ours)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dcal.data.images import load_image
+from dcal.data.samplers import Key
+from dcal.data.seeds import Stream, combine_seeds, seeded_torch
+from dcal.data.transforms import Transform
+
+logger = logging.getLogger(__name__)
+
+# Those that a batch may not hold, so that the loader has to supply them (paper table 5).
+DistractorKind = Literal["same", "mixed", "noise"]
+
+
+class IndexDataset(Dataset[dict[str, Any]]):
+    """One split of an index; keys are (epoch, position in the split).
+
+    An item holds `image` (3, height, width), `label`, `row` (the picture's row in the index) and,
+    where a distractor kind is given, `distractor_image` of the same shape: `same` is another
+    picture of the class, `mixed` is that or a picture of another class with equal chance, `noise`
+    is standard normal after normalising. A picture never distracts itself: where a class has one
+    picture only, another class gives the distractor, and a warning says for how many classes.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        *,
+        root: Path,
+        transform: Transform,
+        seed: int,
+        distractor: DistractorKind | None = None,
+    ) -> None:
+        self.root = root
+        self.transform = transform
+        self.seed = seed
+        self.distractor = distractor
+        self._paths = table["path"].tolist()
+        self._labels = table["label"].to_numpy()
+        self._rows = table.index.to_numpy()
+        if distractor in ("same", "mixed"):
+            num_single = int((table["label"].value_counts() == 1).sum())
+            if num_single:
+                logger.warning(
+                    "model.distractor %s: %d classes have one picture; their distractor is of "
+                    "another class",
+                    distractor,
+                    num_single,
+                )
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """Decode and augment one picture.
+
+        Raises:
+            FileNotFoundError: The file is gone since `prepare`.
+            OSError: The file changed since `prepare` and cannot be decoded.
+        """
+        epoch, index = key
+        image = self._load(index, self._seeds(Stream.AUGMENTATION, key))
+        item: dict[str, Any] = {
+            "image": image,
+            "label": int(self._labels[index]),
+            "row": int(self._rows[index]),
+        }
+        if self.distractor is not None:
+            item["distractor_image"] = self._load_distractor(key, like=image)
+        return item
+
+    def choose_distractor(self, key: Key) -> int:
+        """Return the position in the split of the picture that distracts this one."""
+        epoch, index = key
+        generator = np.random.default_rng(self._seeds(Stream.DISTRACTOR_CHOICE, key))
+        is_same = self._labels == self._labels[index]
+        wants_same = self.distractor == "same" or generator.integers(2) == 0
+        candidates = np.flatnonzero(is_same if wants_same else ~is_same)
+        candidates = candidates[candidates != index]
+        if not len(candidates):
+            candidates = np.flatnonzero(~is_same)
+        return int(generator.choice(candidates))
+
+    def _load_distractor(self, key: Key, *, like: Tensor) -> Tensor:
+        seeds = self._seeds(Stream.DISTRACTOR_AUGMENTATION, key)
+        if self.distractor == "noise":
+            with seeded_torch(seeds):
+                return torch.randn_like(like)
+        return self._load(self.choose_distractor(key), seeds)
+
+    def _load(self, index: int, seeds: np.random.SeedSequence) -> Tensor:
+        image = load_image(self.root / self._paths[index])
+        with seeded_torch(seeds):
+            return self.transform(image)
+
+    def _seeds(self, stream: Stream, key: Key) -> np.random.SeedSequence:
+        epoch, index = key
+        return combine_seeds(self.seed, stream, epoch=epoch, index=index)
