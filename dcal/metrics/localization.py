@@ -42,22 +42,31 @@ def find_peak(rollout: Float[Tensor, "rows cols"], *, size: tuple[int, int]) -> 
 
 
 def pointing_game_hit(
-    rollout: Float[Tensor, "rows cols"],
-    mask: Bool[Tensor, "height width"],
-    *,
-    tolerance: float = 0.0,
+    rollout: Float[Tensor, "rows cols"], mask: Bool[Tensor, "height width"]
 ) -> bool:
-    """Say whether the peak of the map lies on the mask, or within `tolerance` pixels of it."""
+    """Say whether the peak of the map lies on the mask; see `dilate_mask` for a tolerance."""
     y, x = find_peak(rollout, size=(mask.shape[0], mask.shape[1]))
-    return bool(_distances_to(mask)[y, x] <= tolerance)
+    return bool(mask[y, x])
 
 
 def pointing_game_chance(
-    mask: Bool[Tensor, "height width"], *, grid_size: tuple[int, int], tolerance: float = 0.0
+    mask: Bool[Tensor, "height width"], *, grid_size: tuple[int, int]
 ) -> float:
-    """Return the share of patches whose centre would count as a hit: a peak put at random."""
+    """Return the share of patches whose centre lies on the mask: a peak put at random."""
     ys, xs = _centre_pixels(grid_size, (mask.shape[0], mask.shape[1]))
-    return float((_distances_to(mask)[np.ix_(ys, xs)] <= tolerance).mean())
+    return float(mask.cpu().numpy()[np.ix_(ys, xs)].mean())
+
+
+def dilate_mask(
+    mask: Bool[Tensor, "height width"], *, tolerance: float
+) -> Bool[Tensor, "height width"]:
+    """Add all pixels within `tolerance` pixels of the mask, so that a near miss is a hit."""
+    from scipy.ndimage import distance_transform_edt
+
+    if not bool(mask.any()):
+        return mask
+    distances = distance_transform_edt(~mask.cpu().numpy())
+    return torch.from_numpy(distances <= tolerance)
 
 
 def energy_share(rollout: Float[Tensor, "rows cols"], mask: Bool[Tensor, "height width"]) -> float:
@@ -130,12 +139,3 @@ def _centre_pixels(
         (np.arange(count) + 0.5) * extent for count, extent in zip(grid_size, size, strict=True)
     )
     return (rows / grid_size[0]).astype(int), (cols / grid_size[1]).astype(int)
-
-
-def _distances_to(mask: Bool[Tensor, "height width"]) -> np.ndarray:
-    from scipy.ndimage import distance_transform_edt
-
-    if not bool(mask.any()):
-        return np.full(tuple(mask.shape), np.inf)
-    distances: np.ndarray = distance_transform_edt(~mask.cpu().numpy())
-    return distances

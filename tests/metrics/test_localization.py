@@ -14,6 +14,7 @@ from dcal.metrics.localization import (
     area_share,
     build_point_mask,
     chosen_on_mask,
+    dilate_mask,
     energy_share,
     find_peak,
     pointing_game_chance,
@@ -100,7 +101,7 @@ def test_pointing_game_equals_the_plain_loops(
         rollout, mask = draw_case(seed, grid_size, size)
         y, x = peak_slowly(rollout, size)
         assert find_peak(rollout, size=size) == (y, x)
-        hit = pointing_game_hit(rollout, mask, tolerance=tolerance)
+        hit = pointing_game_hit(rollout, dilate_mask(mask, tolerance=tolerance))
         assert hit == is_near_slowly(y, x, mask, tolerance)
 
 
@@ -109,12 +110,13 @@ def test_pointing_game_chance_is_the_mean_over_a_peak_in_every_patch(
     grid_size: tuple[int, int], size: tuple[int, int]
 ) -> None:
     _, mask = draw_case(2, grid_size, size)
+    mask = dilate_mask(mask, tolerance=1.5)
     hits = []
     for patch in range(grid_size[0] * grid_size[1]):
         rollout = torch.zeros(grid_size).flatten()
         rollout[patch] = 1.0
-        hits.append(pointing_game_hit(rollout.view(grid_size), mask, tolerance=1.5))
-    chance = pointing_game_chance(mask, grid_size=grid_size, tolerance=1.5)
+        hits.append(pointing_game_hit(rollout.view(grid_size), mask))
+    chance = pointing_game_chance(mask, grid_size=grid_size)
     assert chance == pytest.approx(sum(hits) / len(hits))
 
 
@@ -163,7 +165,7 @@ def test_equal_peaks_are_taken_in_reading_order() -> None:
 def test_an_empty_mask_is_never_hit_and_holds_no_energy() -> None:
     mask = torch.zeros(8, 8, dtype=torch.bool)
     rollout = torch.rand(2, 2) + 0.1
-    assert not pointing_game_hit(rollout, mask, tolerance=100.0)
+    assert not pointing_game_hit(rollout, dilate_mask(mask, tolerance=100.0))
     assert pointing_game_chance(mask, grid_size=(2, 2)) == 0
     assert energy_share(rollout, mask) == 0
     assert chosen_on_mask(torch.tensor([0]), mask, grid_size=(2, 2)) == (0, 0)
