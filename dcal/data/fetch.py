@@ -19,8 +19,6 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from dcal.paths import compute_file_digest
-
 logger = logging.getLogger(__name__)
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -82,11 +80,6 @@ def download(item: Download, folder: Path, *, retries: int = 3) -> Path:
             f"{item.url}: what came is not {item.file_name} (its sha256 differs from "
             f"{item.sha256}). Get the file by other means and set dataset.source to it"
         ) from error
-
-
-def verify(path: Path, item: Download) -> bool:
-    """Tell whether a local file is the official one, by its size and then by its checksum."""
-    return path.stat().st_size == item.num_bytes and compute_file_digest(path) == item.sha256
 
 
 def is_archive(path: Path) -> bool:

@@ -40,6 +40,6 @@ def _share(sizes: NDArray[np.int64], *, ratio: float) -> NDArray[np.int64]:
     num_missing = round(ratio * int(sizes.sum())) - int(quotas.sum())
     # Stable, so that of equal remainders the lower labels' come first.
     order = np.argsort(quotas - exact, kind="stable")
-    can_give = order[sizes[order] - quotas[order] >= 2]
+    can_give = order[(sizes[order] - quotas[order] >= 2) & (exact[order] > quotas[order])]
     quotas[can_give[: max(num_missing, 0)]] += 1
     return quotas

@@ -1,0 +1,254 @@
+"""Nothing that an archive or a server says is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from dcal.data.fetch import Download, download, unpack
+
+CONTENT = bytes(range(256)) * 40
+
+
+def _make_tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for info, content in members:
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def _member(name: str, *, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def _list_files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"])
+def test_tar_of_any_compression_is_unpacked_byte_for_byte(tmp_path: Path, suffix: str) -> None:
+    source = tmp_path / "pictures" / "deep" / "a name with blanks.jpg"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(CONTENT)
+    modes = {".tgz": "gz", ".tar": ""}
+    with tarfile.open(tmp_path / f"a{suffix}", "w:" + modes.get(suffix, suffix[5:])) as archive:
+        archive.add(tmp_path / "pictures", arcname="./pictures")
+
+    assert unpack(tmp_path / f"a{suffix}", tmp_path / "out") == 1
+    assert (tmp_path / "out/pictures/deep/a name with blanks.jpg").read_bytes() == CONTENT
+
+
+def test_zip_is_unpacked_byte_for_byte(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.ZIP", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("x")
+        archive.writestr("x/a.bin", CONTENT)
+    assert unpack(tmp_path / "a.ZIP", tmp_path / "out") == 1
+    assert (tmp_path / "out/x/a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "a/.."])
+def test_names_that_leave_the_target_are_refused(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, b"x")
+    for path in (_make_tar(tmp_path / "a.tar", (_member(name), b"x")), tmp_path / "a.zip"):
+        with pytest.raises(ValueError, match="outside the target folder"):
+            unpack(path, tmp_path / "deep" / "out")
+    assert _list_files(tmp_path) == ["a.tar", "a.zip"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize("link", ["/etc/passwd", "../../secret", "missing", "loop"])
+def test_links_out_of_the_archive_are_refused(tmp_path: Path, kind: bytes, link: str) -> None:
+    (tmp_path / "secret").write_text("secret")
+    path = _make_tar(tmp_path / "a.tar", (_member("loop", kind=kind, link=link), b""))
+    with pytest.raises(ValueError, match="loop is a link to no file of the archive"):
+        unpack(path, tmp_path / "out")
+
+
+def test_a_link_to_a_folder_outside_cannot_carry_a_file_out(tmp_path: Path) -> None:
+    path = _make_tar(
+        tmp_path / "a.tar",
+        (_member("door", kind=tarfile.SYMTYPE, link=str(tmp_path)), b""),
+        (_member("door/evil"), b"x"),
+    )
+    with pytest.raises(ValueError, match="link"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "evil").exists()
+
+
+def test_links_inside_the_archive_become_copies(tmp_path: Path) -> None:
+    path = _make_tar(
+        tmp_path / "a.tar",
+        (_member("./x/soft", kind=tarfile.SYMTYPE, link="../y/real"), b""),
+        (_member("./y/real"), CONTENT),
+        (_member("hard", kind=tarfile.LNKTYPE, link="./x/soft"), b""),
+    )
+    assert unpack(path, tmp_path / "out") == 3
+    for name in ("x/soft", "y/real", "hard"):
+        assert (tmp_path / "out" / name).read_bytes() == CONTENT
+        assert not (tmp_path / "out" / name).is_symlink()
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_devices_and_pipes_are_refused(tmp_path: Path, kind: bytes) -> None:
+    path = _make_tar(tmp_path / "a.tar", (_member("dev", kind=kind), b""))
+    with pytest.raises(ValueError, match="dev is a device or pipe"):
+        unpack(path, tmp_path / "out")
+
+
+def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("link")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(ValueError, match="link is a link or device"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_expansion_beyond_the_bound_is_refused_over_all_files(tmp_path: Path) -> None:
+    members = [(_member(f"{number}"), bytes(400)) for number in range(3)]
+    path = _make_tar(tmp_path / "a.tar", *members)
+    assert unpack(path, tmp_path / "enough", max_bytes=1200) == 3
+    with pytest.raises(ValueError, match="refused at 2"):
+        unpack(path, tmp_path / "short", max_bytes=1199)
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.zip"])
+def test_a_cut_archive_says_that_it_is_incomplete(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    noise = hashlib.shake_256(b"").digest(100_000)
+    if name.endswith("zip"):
+        with zipfile.ZipFile(path, "w") as zipped:
+            zipped.writestr("x", noise)
+    else:
+        with tarfile.open(path, "w:gz") as archive:
+            info = _member("x")
+            info.size = len(noise)
+            archive.addfile(info, io.BytesIO(noise))
+    path.write_bytes(path.read_bytes()[:50_000])
+    with pytest.raises(ValueError, match="damaged or incomplete"):
+        unpack(path, tmp_path / "out")
+
+
+def test_something_else_than_an_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.rar").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"a\.rar: expected an archive"):
+        unpack(tmp_path / "a.rar", tmp_path / "out")
+
+
+def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = _make_tar(tmp_path / "a.tar", (_member("x"), b""), (_member("x/y"), b""))
+    with pytest.raises(ValueError, match="a file and a folder of one name"):
+        unpack(path, tmp_path / "out")
+
+
+class _Server(ThreadingHTTPServer):
+    """Serve one content, after a number of refusals."""
+
+    content = CONTENT
+    num_refusals = 0
+    num_requests = 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:  # noqa: N802
+        self.server.num_requests += 1
+        if self.server.num_requests <= self.server.num_refusals:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    with _Server(("127.0.0.1", 0), _Handler) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield served
+        served.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def make_item(server: _Server) -> Callable[[], Download]:
+    def make() -> Download:
+        return Download(
+            url=f"http://127.0.0.1:{server.server_port}/a.tgz?download=1",
+            file_name="a.tgz",
+            num_bytes=len(CONTENT),
+            sha256=hashlib.sha256(CONTENT).hexdigest(),
+        )
+
+    return make
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+
+
+def test_a_download_is_verified_and_not_repeated(
+    server: _Server, make_item: Callable[[], Download], tmp_path: Path
+) -> None:
+    path = download(make_item(), tmp_path / "new")
+    assert path.read_bytes() == CONTENT
+    download(make_item(), tmp_path / "new")
+    assert server.num_requests == 1
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_download_is_tried_again(
+    server: _Server, make_item: Callable[[], Download], tmp_path: Path
+) -> None:
+    server.num_refusals = 2
+    assert download(make_item(), tmp_path, retries=2).read_bytes() == CONTENT
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_other_bytes_than_expected_leave_nothing_behind(
+    server: _Server, make_item: Callable[[], Download], tmp_path: Path
+) -> None:
+    server.content = CONTENT[:-1]
+    with pytest.raises(OSError, match="its sha256 differs"):
+        download(make_item(), tmp_path, retries=1)
+    assert server.num_requests == 2
+    assert _list_files(tmp_path) == []
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_dead_server_is_named_with_the_way_out(
+    server: _Server, make_item: Callable[[], Download], tmp_path: Path
+) -> None:
+    server.num_refusals = 9
+    with pytest.raises(ConnectionError, match=r"could not be downloaded.*set dataset\.source"):
+        download(make_item(), tmp_path, retries=1)
+
+
+def test_too_little_space_is_said_before_the_download(
+    server: _Server, make_item: Callable[[], Download], tmp_path: Path
+) -> None:
+    item = make_item()
+    huge = Download(item.url, item.file_name, num_bytes=10**18, sha256=item.sha256)
+    with pytest.raises(OSError, match="needs 1000000000.00 GB"):
+        download(huge, tmp_path)
+    assert server.num_requests == 0

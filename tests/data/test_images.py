@@ -1,0 +1,110 @@
+"""Every common kind of picture becomes upright 8-bit RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcal.data.images import is_picture, load_image
+
+GRID = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+
+
+def _pixels(path: Path) -> np.ndarray:
+    image = load_image(path)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def test_grey_is_repeated_over_the_channels(tmp_path: Path) -> None:
+    Image.fromarray(GRID).save(tmp_path / "a.png")
+    assert np.array_equal(_pixels(tmp_path / "a.png"), np.stack([GRID] * 3, axis=-1))
+
+
+def test_sixteen_bit_grey_keeps_its_high_byte(tmp_path: Path) -> None:
+    Image.fromarray(GRID.astype(np.uint16) * 256 + 99).save(tmp_path / "a.png")
+    assert np.array_equal(_pixels(tmp_path / "a.png")[..., 0], GRID)
+
+
+def test_palette_shows_its_colours(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8)).convert("P")
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.save(tmp_path / "a.png")
+    assert _pixels(tmp_path / "a.png").tolist() == [[[10, 20, 30], [200, 100, 50]]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_shows_white(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    if mode == "P":
+        grey = Image.fromarray(np.array([[1, 0]], dtype=np.uint8)).convert("P")
+        grey.putpalette([0, 0, 0, 0, 0, 0])
+        grey.save(tmp_path / "a.png", transparency=1)
+    else:
+        image.convert(mode).save(tmp_path / "a.png")
+    assert _pixels(tmp_path / "a.png").tolist() == [[[255] * 3, [0] * 3]]
+
+
+def test_half_transparency_is_mixed_with_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (1, 1), (0, 0, 0, 51)).save(tmp_path / "a.png")
+    assert _pixels(tmp_path / "a.png").tolist() == [[[204, 204, 204]]]
+
+
+def test_cmyk_jpeg_keeps_its_colour(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
+    red, green, blue = _pixels(tmp_path / "a.jpg")[4, 4]
+    assert red > 250 and green < 5 and blue < 5
+
+
+def test_orientation_of_a_phone_is_applied(tmp_path: Path) -> None:
+    image = Image.fromarray(GRID)
+    exif = image.getexif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    image.save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(_pixels(tmp_path / "a.png")[..., 0], np.rot90(GRID, k=-1))
+
+
+def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("L", (2, 2), value) for value in (10, 200)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert _pixels(tmp_path / "a.webp")[0, 0, 0] == 10
+
+
+def test_thirty_two_bits_are_refused_by_name(tmp_path: Path) -> None:
+    Image.fromarray(GRID.astype(np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(OSError, match=r"a\.tif: cannot be decoded \(32 bits a channel"):
+        load_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_cut_file_is_an_error_not_a_grey_half(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(OSError, match=r"a\.\w+: cannot be decoded"):
+        load_image(path)
+
+
+def test_no_picture_and_no_file_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("<html>")
+    with pytest.raises(OSError, match="cannot be decoded"):
+        load_image(tmp_path / "a.jpg")
+    with pytest.raises(FileNotFoundError):
+        load_image(tmp_path / "b.jpg")
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(GRID).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    with pytest.raises(OSError, match="cannot be decoded"):
+        load_image(tmp_path / "a.png")
+
+
+def test_pictures_are_known_by_suffix_in_any_case() -> None:
+    names = ["a.JPG", "b.jpeg", "c.Png", ".d.jpg", "._e.jpg", "Thumbs.db", "f.jpg.txt", "g"]
+    assert [name for name in names if is_picture(Path(name))] == ["a.JPG", "b.jpeg", "c.Png"]
