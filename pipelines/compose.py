@@ -1,0 +1,263 @@
+"""Write params.yaml from experiments/: groups by Hydra's compose API, then single keys (ours).
+
+Not a stage: it is run by hand, so that a bare `dvc repro` reads nothing but params.yaml. The first
+line of params.yaml holds the arguments; the same arguments write the same bytes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
+
+from dcal.config import Config, ConfigError, parse_config, read_yaml
+from dcal.data.sources import check_options
+from dcal.paths import write_atomically
+
+EXPERIMENTS = Path("experiments")
+PARAMS = Path("params.yaml")
+FIRST_LINE = "# compose:"
+SECOND_LINE = (
+    "# Written by python -m pipelines.compose [GROUP=NAME ...] [key=value ...]; "
+    "`dvc exp run -S key=value` changes single values."
+)
+
+
+class _Representer(RoundTripRepresenter):
+    """Null is written out, and 1e-05 as 1.0e-05, which YAML 1.1 readers take for a number too."""
+
+
+def _represent_none(representer: _Representer, value: None) -> ScalarNode:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _represent_float(representer: _Representer, value: float) -> ScalarNode:
+    mantissa, letter, exponent = repr(value).partition("e")
+    if letter and "." not in mantissa:
+        mantissa += ".0"
+    return representer.represent_scalar("tag:yaml.org,2002:float", f"{mantissa}{letter}{exponent}")
+
+
+_Representer.add_representer(type(None), _represent_none)
+_Representer.add_representer(float, _represent_float)
+
+
+def main(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="GROUP=NAME and key=value; none = the default")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="compare params.yaml with experiments/, write nothing")
+    ] = False,
+) -> None:
+    """Compose params.yaml from experiments/."""
+    try:
+        if check:
+            check_params(PARAMS, EXPERIMENTS)
+        else:
+            write_params(arguments or [], PARAMS, EXPERIMENTS)
+    except ConfigError as error:
+        sys.exit(f"compose: {error}")
+
+
+def write_params(arguments: Sequence[str], path: Path, experiments: Path) -> None:
+    """Compose the arguments and put the checked tree in place of `path`.
+
+    Raises:
+        ConfigError: An unknown group, option or key, or a value that cannot be used.
+    """
+    text = render_params(compose_tree(arguments, experiments), arguments)
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_params(path: Path, experiments: Path) -> None:
+    """Compose the arguments on the first line of `path` again and compare all values.
+
+    Raises:
+        ConfigError: They differ; the message names the keys and the two ways out.
+    """
+    actual = read_yaml(path)
+    arguments = read_arguments(path)
+    expected = compose_tree(arguments, experiments)
+    found, wanted = dict(_flatten(actual)), dict(_flatten(expected))
+    keys = [key for key in wanted | found if found.get(key, "-") != wanted.get(key, "-")]
+    if not keys:
+        return
+    lines = [f"{key}: {found.get(key)!r}, composed {wanted.get(key)!r}" for key in keys]
+    again = ["python", "-m", "pipelines.compose", *arguments]
+    kept = [argument for argument in again if argument.partition("=")[0] not in keys]
+    keep = [*kept, *(f"{key}={found[key]}" for key in keys if key in found)]
+    raise ConfigError(
+        f"{path} and {experiments} disagree: {'; '.join(lines)}. To keep what the file says: "
+        f"{shlex.join(keep)}; to go back: {shlex.join(again)}"
+    )
+
+
+def read_arguments(path: Path) -> list[str]:
+    """Return the arguments that the first line of a composed file holds."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    if not first.startswith(FIRST_LINE):
+        raise ConfigError(
+            f"{path}: expected a first line that starts with {FIRST_LINE!r}; write the file with: "
+            "python -m pipelines.compose"
+        )
+    return shlex.split(first.removeprefix(FIRST_LINE))
+
+
+def compose_tree(arguments: Sequence[str], experiments: Path) -> dict[str, Any]:
+    """Return the checked tree of the arguments, sections in the order of `Config`."""
+    groups = _list_groups(experiments)
+    choices, values = _split_arguments(arguments, groups)
+    tree = _compose_groups(choices, experiments)
+    for key, text in values.items():
+        _set_value(tree, key, text)
+    check_options(parse_config(tree, origin="params.yaml would be refused").dataset)
+    return {name: tree[name] for name in Config.model_fields}
+
+
+def render_params(tree: Mapping[str, Any], arguments: Sequence[str]) -> str:
+    """Return the text of params.yaml: YAML 1.2 as DVC reads it, short lists on one line."""
+    stream = StringIO()
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.width = 100
+    yaml.dump(_with_short_lists(tree), stream)
+    first = " ".join([FIRST_LINE, *map(shlex.quote, arguments)])
+    return f"{first}\n{SECOND_LINE}\n{stream.getvalue()}"
+
+
+def _split_arguments(
+    arguments: Sequence[str], groups: Mapping[str, Sequence[str]]
+) -> tuple[list[str], dict[str, str]]:
+    choices: dict[str, str] = {}
+    values: dict[str, str] = {}
+    for argument in arguments:
+        match = re.fullmatch(r"(\w+(?:\.\w+)*)=(.*)", argument)
+        if not match:
+            raise ConfigError(
+                f"expected GROUP=NAME or key=value, such as preset=smoke or model.top_r=0.3; "
+                f"got {argument!r}"
+            )
+        key, value = match.groups()
+        if key in choices or key in values:
+            raise ConfigError(f"{key} is given twice")
+        if key in groups:
+            _check_choice(key, value, groups[key])
+            choices[key] = value
+        else:
+            _check_top_name(key, groups)
+            values[key] = value
+    return [f"{group}={name}" for group, name in choices.items()], values
+
+
+def _check_choice(group: str, name: str, options: Sequence[str]) -> None:
+    if name not in options:
+        hint = _nearest(name, options)
+        raise ConfigError(f"{group}={name}: no such option{hint}; it has {', '.join(options)}")
+
+
+def _check_top_name(key: str, groups: Mapping[str, Sequence[str]]) -> None:
+    top = key.partition(".")[0]
+    names = sorted({*groups, *Config.model_fields})
+    if top not in Config.model_fields:
+        homes = [name for name, section in _sections() if key in section.model_fields]
+        hint = f", did you mean {homes[0]}.{key}?" if homes else _nearest(top, names)
+        raise ConfigError(f"{key}: no such group or section{hint}; there are {', '.join(names)}")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _list_groups(experiments: Path) -> dict[str, list[str]]:
+    if not (experiments / "config.yaml").is_file():
+        raise ConfigError(
+            f"{experiments / 'config.yaml'}: no such file; run this in the folder of dvc.yaml"
+        )
+    folders = sorted(path for path in experiments.iterdir() if path.is_dir())
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+
+
+def _compose_groups(choices: list[str], experiments: Path) -> dict[str, Any]:
+    try:
+        with initialize_config_dir(str(experiments.resolve()), version_base="1.3"):
+            composed = compose("config", overrides=choices)
+        tree = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{experiments}: cannot be composed: {reason}") from None
+    assert isinstance(tree, dict)
+    return {str(name): section for name, section in tree.items()}
+
+
+def _set_value(tree: dict[str, Any], key: str, text: str) -> None:
+    *parents, last = key.split(".")
+    section: Any = tree
+    for depth, parent in enumerate(parents, start=1):
+        section = section.get(parent)
+        if not isinstance(section, dict):
+            raise ConfigError(f"{key}: {'.'.join(parents[:depth])} is not a section")
+    section[last] = _parse_value(key, text)
+
+
+def _parse_value(key: str, text: str) -> Any:
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        value = text
+    # A folder called 2024 or "a: b" is a name, not a number or a mapping.
+    return text if value is not None and _is_text(key) else value
+
+
+def _is_text(key: str) -> bool:
+    name, _, last = key.partition(".")
+    section = dict(_sections()).get(name)
+    field = section.model_fields.get(last) if section else None
+    return field is not None and (field.annotation is str or str in get_args(field.annotation))
+
+
+def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield name, field.annotation
+
+
+def _with_short_lists(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _with_short_lists(value) for key, value in node.items()}
+    if isinstance(node, list):
+        sequence = CommentedSeq(node)
+        sequence.fa.set_flow_style()
+        return sequence
+    return node
+
+
+def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + str(key), value
+
+
+if __name__ == "__main__":
+    typer.run(main)
