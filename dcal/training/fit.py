@@ -1,0 +1,158 @@
+"""A whole training run: trainer, schedule, selection of the weights (DCAL, section 4.1)."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import lightning
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from dcal.data.datamodule import Loader, Loaders
+from dcal.models.build import count_parameters
+from dcal.models.cost import estimate_training_bytes
+from dcal.models.dcal import DCAL
+from dcal.training.callbacks import BestWeights, History, LogMetrics
+from dcal.training.module import DCALModule
+from dcal.training.runtime import LIGHTNING_PRECISION, Runtime, prepare_runtime
+
+if TYPE_CHECKING:
+    from dcal.config import Config
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingResult(NamedTuple):
+    """The chosen weights and how the run went."""
+
+    model: DCAL
+    weights: str  # ema or raw
+    selected_epoch: int  # counted from 0
+    selection_score: float | None  # None where the last epoch is taken unseen
+    scores: dict[str, float]  # of the scored split at the last epoch
+    num_steps: int
+    train_seconds: float
+
+
+def fit(
+    model: DCAL,
+    config: Config,
+    loaders: Loaders,
+    *,
+    runtime: Runtime,
+    history_path: Path,
+    log_metrics: LogMetrics,
+) -> TrainingResult:
+    """Train a model as `config.train` says and return it with the selected weights.
+
+    Every random number of the model (stochastic depth, dropout) follows from `config.seed`; two
+    runs on a CPU are bit-identical.
+
+    Raises:
+        ValueError: The selection needs a split that is not there.
+    """
+    scored_split, scored_loader = choose_scored_split(config, loaders)
+    prepare_runtime(runtime)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    module = DCALModule(model, config)
+    if config.train.compile:
+        model.compile()
+    history = History(
+        history_path,
+        log_every=config.train.log_every,
+        log_metrics=log_metrics,
+        scored_split=scored_split,
+    )
+    best = BestWeights() if config.train.selection != "last" else None
+    trainer = _build_trainer(config, runtime, [history] + ([best] if best else []))
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        _silence_lightning()
+        trainer.fit(module, loaders.train, scored_loader)
+    seconds = time.perf_counter() - started
+    history.write()
+    if best is not None:
+        best.restore(module)
+    return TrainingResult(
+        model=module.scored_network.eval(),
+        weights="raw" if module.averaged is None else "ema",
+        selected_epoch=best.best_epoch if best else config.train.epochs - 1,
+        selection_score=best.best_score if best else None,
+        scores={f"{scored_split}/{key}": value for key, value in module.last_scores.items()},
+        num_steps=trainer.global_step,
+        train_seconds=seconds,
+    )
+
+
+def choose_scored_split(config: Config, loaders: Loaders) -> tuple[str, Loader | None]:
+    """Return the split scored after each epoch: test only where it was asked for."""
+    if config.train.selection == "test":
+        return "test", loaders.test
+    if config.train.selection == "val" and loaders.val is None:
+        raise ValueError(
+            "train.selection=val: this data set holds no val split; set dataset.val_ratio above 0 "
+            "and run the prepare stage, or take train.selection=last"
+        )
+    return "val", loaders.val
+
+
+def describe_run(model: DCAL, config: Config, loaders: Loaders, runtime: Runtime) -> str:
+    """Say in a few lines what will run: data, model, steps, device, estimated memory."""
+    train = config.train
+    steps = -(-len(loaders.train) // train.accumulate_steps)
+    height, width = config.model.image_size
+    branches = ["SA"]
+    if config.model.glca_blocks:
+        readout = config.model.readout
+        share = f", top_r {config.model.top_r}" if model.selects_patches else ""
+        branches.append(f"GLCA x{config.model.glca_blocks} ({readout}{share})")
+    if config.model.pwca_blocks:
+        branches.append(f"PWCA x{config.model.pwca_blocks}")
+    memory = estimate_training_bytes(
+        model, train.batch_size, bytes_per_value=2 if runtime.precision == "bf16" else 4
+    )
+    num_train = len(loaders.train.dataset)  # type: ignore[arg-type]
+    return "\n".join(
+        (
+            f"data    {config.dataset.name}: {num_train} pictures to train on, "
+            f"{model.num_classes} classes, {height} x {width} pixels",
+            f"model   {config.model.backbone} ({config.model.weights}): {' + '.join(branches)}, "
+            f"{count_parameters(model) / 1e6:.2f} M parameters",
+            f"run     {train.epochs} epochs of {steps} steps, batch {train.batch_size}"
+            f"{f' x {train.accumulate_steps}' if train.accumulate_steps > 1 else ''}, "
+            f"seed {config.seed}, selection {train.selection}",
+            f"device  {runtime.device_name}, {runtime.precision}, {runtime.num_threads} threads; "
+            f"about {memory / 2**30:.2f} GiB for a step",
+        )
+    )
+
+
+def _build_trainer(
+    config: Config, runtime: Runtime, callbacks: list[lightning.Callback]
+) -> lightning.Trainer:
+    train = config.train
+    return lightning.Trainer(
+        accelerator=runtime.accelerator,
+        devices=1,
+        precision=LIGHTNING_PRECISION[runtime.precision],
+        max_epochs=train.epochs,
+        accumulate_grad_batches=train.accumulate_steps,
+        callbacks=[TQDMProgressBar(refresh_rate=10), *callbacks],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=train.log_every,
+    )
+
+
+def _silence_lightning() -> None:
+    """Hide what does not concern the user: loader processes are a setting, the rest upstream's."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

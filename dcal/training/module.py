@@ -1,0 +1,147 @@
+"""The training step as Lightning runs it (DCAL, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dcal.attention.pairing import draw_pairing
+from dcal.losses.objective import Objective
+from dcal.models.dcal import DCAL
+from dcal.training.branches import (
+    collect_predictions,
+    compute_probabilities,
+    list_training_branches,
+)
+from dcal.training.meters import RunningMeans
+from dcal.training.optimization import (
+    build_optimizer,
+    build_schedule,
+    compute_base_lr,
+    group_parameters,
+)
+
+if TYPE_CHECKING:
+    from dcal.config import Config
+
+
+class DCALModule(lightning.LightningModule):
+    """A model with its objective: one step, one validation batch, one optimiser.
+
+    `means` holds what the steps since the last logged point gave; callbacks read it.
+    """
+
+    def __init__(self, model: DCAL, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.network = model
+        self.branches = list_training_branches(config.model)
+        self.objective = Objective(config.loss, branches=self.branches)
+        self.means = RunningMeans()
+        self._scores = RunningMeans()
+        self.last_scores: dict[str, float] = {}  # by branch, of the last scored split
+        self.averaged = self._average(model)
+        self._averaged_steps = 0
+        self.network.set_grad_checkpointing(config.train.gradient_checkpointing)
+
+    def _average(self, model: DCAL) -> AveragedModel | None:
+        if self.config.train.ema_decay is None:
+            return None
+        average = get_ema_multi_avg_fn(self.config.train.ema_decay)
+        return AveragedModel(model, multi_avg_fn=average).requires_grad_(False)
+
+    @property
+    def scored_network(self) -> DCAL:
+        """Return the network that is scored and saved: the average where there is one."""
+        return self.network if self.averaged is None else self.averaged.module  # type: ignore[return-value]
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
+        """Return the total loss of one batch."""
+        output = self.network(batch["image"], **self._choose_distractors(batch))
+        predictions = collect_predictions(output, self.branches)
+        result = self.objective(predictions, batch["label"])
+        self._note(result.total, result.branch_losses, predictions, batch["label"])
+        total: Tensor = result.total
+        return total
+
+    def _choose_distractors(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if not self.config.model.pwca_blocks:
+            return {}
+        if "distractor_image" in batch:
+            return {"distractor_images": batch["distractor_image"]}
+        labels = batch["label"]
+        pairing = draw_pairing(
+            len(labels),
+            seed=self.config.seed,
+            step=self._count_batches(),
+            labels=labels if self.config.model.distractor == "other" else None,
+        )
+        return {"distractor_indices": pairing.to(labels.device, non_blocking=True)}
+
+    def _count_batches(self) -> int:
+        """Return the number of batches before this one in the whole run."""
+        return int(self.trainer.fit_loop.epoch_loop.total_batch_idx)
+
+    def _note(
+        self,
+        total: Tensor,
+        branch_losses: Mapping[str, Tensor],
+        predictions: Mapping[str, Any],
+        labels: Tensor,
+    ) -> None:
+        self.means.add("train/loss", total)
+        for branch, loss in branch_losses.items():
+            self.means.add(f"train/{branch}/loss", loss)
+            is_right = predictions[branch].logits.argmax(dim=1) == labels
+            self.means.add(f"train/{branch}/top1_accuracy", is_right.float().mean())
+
+    def on_train_batch_end(self, *unused: object) -> None:
+        """Move the average once after each optimiser step, not after each accumulated batch."""
+        if self.averaged is not None and self.trainer.global_step > self._averaged_steps:
+            self._averaged_steps = self.trainer.global_step
+            self.averaged.update_parameters(self.network)
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
+        """Count right answers of each branch."""
+        labels = batch["label"]
+        probabilities = compute_probabilities(self.scored_network(batch["image"]))
+        for branch, values in probabilities.items():
+            is_right = (values.argmax(dim=1) == labels).float()
+            self._scores.add(f"{branch}/top1_accuracy", is_right.mean(), weight=len(labels))
+            chosen = values.gather(1, labels[:, None])[:, 0]
+            loss = -chosen.clamp(min=1e-12).log().mean()
+            self._scores.add(f"{branch}/loss", loss, weight=len(labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Read the scores of the split that was just run."""
+        self.last_scores = self._scores.pop()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the network's gradients; the log-variances are not part of that norm."""
+        if self.config.train.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.train.clip_norm)
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and its schedule over the steps of the whole run."""
+        config = self.config.train
+        lr = compute_base_lr(config, world_size=self.trainer.world_size)
+        groups = group_parameters(self.network, self.objective, config, self.config.loss, lr=lr)
+        optimizer = build_optimizer(groups, config)
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = build_schedule(
+            optimizer, config, num_steps=num_steps, steps_per_epoch=num_steps / config.epochs
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
