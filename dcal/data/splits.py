@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 def hold_out(table: pd.DataFrame, *, ratio: float, seed: int) -> pd.DataFrame:
     """Return the table with a share of its train rows moved to `val`.
 
-    The share is taken from every class alike (largest remainders, so that the total is `ratio` of
-    all train pictures to the nearest whole), and each class keeps one picture at least. The choice
-    is a function of (seed, label, the sorted paths of that label): row order does not matter.
+    Every class gives its share to within one picture (by largest remainders, so that the total is
+    the ratio of all train pictures to the nearest whole where the classes are large enough) and
+    keeps one at least. The choice is a function of (seed, label, the label's sorted paths): row
+    order does not matter.
 
     Raises:
         ValueError: The ratio is too small or the classes too few-sampled to hold out any picture.

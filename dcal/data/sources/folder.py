@@ -96,7 +96,7 @@ def _list_split(
     unknown = sorted(set(names) - set(class_names))
     if unknown:
         raise ValueError(
-            f"{folder}: {len(unknown)} class folders are not in train, such as {unknown[0]}; "
+            f"{folder}: class folders that train lacks: {', '.join(unknown[:5])}; "
             "a class can only be scored if train has it under the same name"
         )
     _count_others(folder, ignored)
@@ -119,9 +119,9 @@ def _count_others(folder: Path, ignored: Counter[str]) -> None:
     """Count what lies beside the class folders."""
     for path in folder.iterdir():
         if path.name.startswith(HIDDEN_PREFIXES):
-            ignored["hidden"] += 1
+            ignored["hidden files"] += 1
         elif not path.is_dir():
-            ignored["outside a class folder"] += 1
+            ignored["files outside a class folder"] += 1
 
 
 def _list_pictures(folder: Path, ignored: Counter[str]) -> list[Path]:
@@ -134,7 +134,7 @@ def _list_pictures(folder: Path, ignored: Counter[str]) -> list[Path]:
             if is_picture(path):
                 pictures.append(path)
             else:
-                ignored["hidden" if name.startswith(".") else "not pictures by their suffix"] += 1
+                ignored["hidden files" if name.startswith(".") else "other suffixes"] += 1
     return sorted(pictures)
 
 
@@ -151,12 +151,12 @@ def _relative_name(path: Path, root: Path) -> str:
 def _describe(
     table: pd.DataFrame, top: Path, class_names: list[str], *, ignored: Counter[str]
 ) -> list[str]:
-    warnings = [f"{num} files ignored: {why}" for why, num in sorted(ignored.items()) if num]
+    warnings = [f"ignored ({why}): {num}" for why, num in sorted(ignored.items()) if num]
     others = [name for name in _list_folders(top) if name not in FOLDERS]
     if others:
-        warnings.append(f"{len(others)} folders beside train and test ignored: {', '.join(others)}")
+        warnings.append(f"ignored (folders beside train and test): {', '.join(others)}")
     num_scored = table.loc[table["split"] == "test", "label"].nunique()
     if num_scored < len(class_names):
         num_missing = len(class_names) - num_scored
-        warnings.append(f"{num_missing} of {len(class_names)} classes have no test picture")
+        warnings.append(f"classes without a test picture: {num_missing} of {len(class_names)}")
     return warnings

@@ -1,0 +1,218 @@
+"""The index is checked, canonical, and has one digest on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dcal.data import index
+from dcal.data.index import (
+    IndexReport,
+    build_index,
+    check_table,
+    compute_digest,
+    read_index,
+    write_index,
+)
+from dcal.data.sources import SourceTable
+from tests.data.factory import make_dataset, write_folder, write_picture
+
+COUNTS = {"train": {"a": 4, "b": 4}, "test": {"a": 2, "b": 1}}
+
+
+def _make_source(**changes: Any) -> SourceTable:
+    rows = [("a/1.png", "train", 0), ("b/1.png", "train", 1), ("b/2.png", "test", 1)]
+    keys: dict[str, Any] = {
+        "table": pd.DataFrame(rows, columns=["path", "split", "label"]),
+        "class_names": ["a", "b"],
+        "part_names": [],
+        "discriminative_parts": [],
+        "warnings": [],
+    }
+    return SourceTable(**{**keys, **changes})
+
+
+class _FakeModule:
+    """A data set whose table is given."""
+
+    def __init__(self, source: SourceTable) -> None:
+        self.source = source
+
+    def build_table(self, dataset: object, root: Path) -> SourceTable:
+        return self.source
+
+
+def _build(
+    source: SourceTable, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[pd.DataFrame, IndexReport]:
+    monkeypatch.setattr(index, "get_source", lambda dataset: _FakeModule(source))
+    for number, path in enumerate(source.table["path"]):
+        write_picture(root / path, seed=number)
+    return build_index(make_dataset(), root)
+
+
+def test_index_says_size_class_and_digest_of_every_picture(tmp_path: Path) -> None:
+    write_folder(tmp_path, COUNTS)
+    calls: list[tuple[int, int]] = []
+    table, report = build_index(
+        make_dataset(), tmp_path, on_picture=lambda done, total: calls.append((done, total))
+    )
+    assert set(table["width"]) == {18} and set(table["height"]) == {12}
+    assert table["sha256"].str.fullmatch("[0-9a-f]{64}").all()
+    assert table["class_name"].tolist() == [path.split("/")[1] for path in table["path"]]
+    assert report.counts == {"train": 6, "val": 2, "test": 3}
+    assert calls == [(done, 11) for done in range(1, 12)]
+    assert table["split"].tolist() == ["train"] * 6 + ["val"] * 2 + ["test"] * 3
+
+
+def test_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
+    write_folder(tmp_path, COUNTS)
+    image = Image.open(tmp_path / "test/a/000.png")
+    exif = image.getexif()
+    exif[0x0112] = 8
+    image.save(tmp_path / "test/a/000.png", exif=exif)
+    table, _ = build_index(make_dataset(), tmp_path)
+    turned = table.set_index("path").loc["test/a/000.png"]
+    assert (turned["width"], turned["height"]) == (12, 18)
+
+
+def test_index_survives_the_file_with_its_types(tmp_path: Path) -> None:
+    table, report = build_index(make_dataset(), write_folder(tmp_path / "raw", COUNTS))
+    write_index(tmp_path / "index", table, report)
+    again, same = read_index(tmp_path / "index")
+    assert same == report
+    pd.testing.assert_frame_equal(again, table)
+    assert str(again["camera"].dtype) == "Int64" and again["camera"].isna().all()
+    assert compute_digest(again) == report.digest
+
+
+def test_two_preparations_write_the_same_bytes(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "raw", COUNTS)
+    for name in ("one", "two"):
+        write_index(tmp_path / name, *build_index(make_dataset(), root))
+    for name in ("index.parquet", "report.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_digest_is_blind_to_row_order_and_dtype_and_sees_each_value() -> None:
+    table = pd.DataFrame(
+        {
+            "path": ["a", "b"],
+            "split": ["train", "test"],
+            "label": np.array([0, 1], dtype=np.int64),
+            "box_x": [0.1, 2.0],
+            "camera": pd.array([1, None], dtype="Int64"),
+            "part_xs": [[1.5], []],
+        }
+    )
+    digest = compute_digest(table)
+    assert compute_digest(table.iloc[::-1]) == digest
+    assert compute_digest(table[sorted(table.columns, reverse=True)]) == digest
+    arrays = table.assign(part_xs=[np.array([1.5]), np.array([])])
+    assert compute_digest(arrays.astype({"label": np.int32})) == digest
+    assert compute_digest(table.assign(box_x=[np.nextafter(0.1, 1), 2.0])) != digest
+    assert compute_digest(table.assign(camera=pd.array([1, 2], dtype="Int64"))) != digest
+    assert compute_digest(table.assign(part_xs=[[1.5], [1.5]])) != digest
+
+
+def test_digest_is_that_of_one_json_line_a_row() -> None:
+    table = pd.DataFrame(
+        {"path": ["b", "a"], "split": "train", "label": [0, 1], "box_x": [0.5, None]}
+    )
+    lines = (
+        b'{"box_x": null, "label": 1, "path": "a", "split": "train"}\n'
+        b'{"box_x": 0.5, "label": 0, "path": "b", "split": "train"}\n'
+    )
+    assert compute_digest(table) == hashlib.sha256(lines).hexdigest()
+
+
+def test_all_pictures_that_cannot_be_decoded_are_listed_at_once(tmp_path: Path) -> None:
+    write_folder(tmp_path, COUNTS)
+    (tmp_path / "train/a/000.png").write_bytes(b"")
+    path = tmp_path / "test/b/000.png"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"2 of 11 .*train/a/000\.png.*; .*test/b/000\.png"):
+        build_index(make_dataset(), tmp_path)
+
+
+def test_copies_between_train_and_other_splits_are_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train": COUNTS["train"], "test": COUNTS["test"], "val": {"a": 1}})
+    content = (tmp_path / "train/a/000.png").read_bytes()
+    for name in ("test/a/000.png", "test/a/001.png", "train/b/000.png"):
+        (tmp_path / name).write_bytes(content)
+    _, report = build_index(make_dataset(val_ratio=0.0), tmp_path)
+    assert report.warnings == [
+        "2 of 3 test pictures are also in train",
+        "1 pictures are in train under more than one class",
+    ]
+
+
+def test_parts_boxes_and_cameras_of_a_source_reach_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = _make_source().table.assign(
+        camera=[1, 2, 2],
+        mask=["m.png"] * 3,
+        part_names=[["beak"], [], ["beak", "tail"]],
+    )
+    Image.new("L", (18, 12)).save(tmp_path / "m.png")
+    source = _make_source(
+        table=table, part_names=["beak", "tail"], discriminative_parts=["tail"], warnings=["odd"]
+    )
+    built, report = _build(source, tmp_path, monkeypatch)
+    assert built["camera"].tolist() == [1, 2, 2]
+    assert built["part_names"].tolist() == [["beak"], [], ["beak", "tail"]]
+    assert (report.part_names, report.discriminative_parts) == (["beak", "tail"], ["tail"])
+    assert report.warnings[0] == "odd"
+    assert "box_x" not in built
+
+
+@pytest.mark.parametrize("size", [None, (18, 13)])
+def test_a_mask_must_be_there_in_the_pictures_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int] | None
+) -> None:
+    if size is not None:
+        Image.new("L", size).save(tmp_path / "m.png")
+    source = _make_source(table=_make_source().table.assign(mask="m.png"))
+    with pytest.raises(ValueError, match=r"3 of 3 pictures cannot be used.*m\.png"):
+        _build(source, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("split", ["train", "train", "valid"], "index splits"),
+        ("label", [0, 2, 2], "index labels: expected train pictures of every class"),
+        ("label", [0, 0, 1], "index labels: expected train pictures of every class"),
+        ("label", [0, 1, 2], r"index labels: \[2\] are not in train"),
+        ("path", ["a/1.png", "a/1.png", "b"], "listed twice, such as a/1.png"),
+        ("path", ["../a", "b", "c"], r"below the raw root; got \.\./a"),
+        ("path", ["/a", "b", "c"], "below the raw root; got /a"),
+        ("colour", ["red", "red", "red"], "index columns"),
+    ],
+)
+def test_a_table_that_breaks_a_rule_is_refused(
+    column: str, values: list[object], message: str
+) -> None:
+    check_table(_make_source())
+    table = _make_source().table.assign(**{column: values})
+    with pytest.raises(ValueError, match=message):
+        check_table(_make_source(table=table))
+
+
+def test_names_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="two classes have one name"):
+        check_table(_make_source(class_names=["a", "a"]))
+    with pytest.raises(ValueError, match=r"\['tail'\] are not among the part names"):
+        check_table(_make_source(part_names=["beak"], discriminative_parts=["tail"]))
+
+
+def test_an_index_that_is_not_there_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"run: python -m pipelines\.prepare"):
+        read_index(tmp_path)

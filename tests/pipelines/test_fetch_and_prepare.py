@@ -1,0 +1,38 @@
+"""The first two stages from a params.yaml alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dcal.data.datamodule import open_pictures
+from pipelines import fetch, prepare
+from tests.data.factory import make_config, write_folder, write_tar
+
+COUNTS = {"train": {"a": 4, "b": 4}, "test": {"a": 2, "b": 2}}
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_pictures_of_a_user_become_an_index_that_names_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    source = write_folder(tmp_path / "pictures", COUNTS)
+    if kind == "archive":
+        source = write_tar(tmp_path / "pictures.tar", source)
+    config = make_config(dataset={"source": str(source)})
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    tree = config.model_dump(mode="json")
+    (project / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+
+    fetch.main()
+    prepare.main()
+
+    pictures = open_pictures(config.dataset)
+    assert pictures.report.counts == {"train": 6, "val": 2, "test": 4}
+    assert all((pictures.root / path).is_file() for path in pictures.table["path"])
+    for path in Path("data/index").rglob("*.*"):
+        assert str(tmp_path).encode() not in path.read_bytes()
