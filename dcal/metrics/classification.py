@@ -16,25 +16,6 @@ NUM_CALIBRATION_BINS = 15
 NUM_TOP = 5
 
 
-def compute_branch_probabilities(
-    sa_logits: Float[Tensor, "batch classes"],
-    glca_logits: Float[Tensor, "batch classes"] | None,
-) -> dict[str, Float[Tensor, "batch classes"]]:
-    """Turn the logits of the test-time branches into class probabilities, in float32.
-
-    Returns:
-        `sa` alone where there is no GLCA branch; else `sa`, `glca` and `both`, the mean of the two
-        probabilities.
-
-    Source: paper section 3.5 (at test the two branches' class probabilities are added).
-    """
-    sa = sa_logits.float().softmax(dim=1)
-    if glca_logits is None:
-        return {"sa": sa}
-    glca = glca_logits.float().softmax(dim=1)
-    return {"sa": sa, "glca": glca, "both": (sa + glca) / 2}
-
-
 def compute_predictions(
     probabilities: Float[Tensor, "pictures classes"], *, num_top: int = 1
 ) -> Int[Tensor, "pictures top"]:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dcal.metrics.classification import (
     check_probabilities,
-    compute_branch_probabilities,
     compute_calibration_error,
     compute_classification_metrics,
     compute_confusion,
@@ -166,21 +165,6 @@ def test_perfect_predictions_score_one_and_have_no_calibration_error() -> None:
         "mean_class_accuracy": 1.0,
         "ece": 0.0,
     }
-
-
-def test_both_is_the_mean_of_probabilities_and_not_of_logits() -> None:
-    sa, glca = torch.tensor([[4.0, 0.0, 0.0]]), torch.tensor([[0.0, 3.0, 0.0]])
-    branches = compute_branch_probabilities(sa, glca)
-    expected = (torch.softmax(sa, 1) + torch.softmax(glca, 1)) / 2
-    assert list(branches) == ["sa", "glca", "both"]
-    torch.testing.assert_close(branches["both"], expected)
-    assert not torch.allclose(branches["both"], torch.softmax((sa + glca) / 2, 1), atol=0.05)
-
-
-def test_without_glca_there_is_only_sa() -> None:
-    branches = compute_branch_probabilities(torch.zeros(2, 3, dtype=torch.bfloat16), None)
-    assert list(branches) == ["sa"]
-    assert branches["sa"].dtype == torch.float32
 
 
 @pytest.mark.parametrize(

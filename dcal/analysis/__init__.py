@@ -1,0 +1,1 @@
+"""Tables for reports and notebooks, in plain pandas."""

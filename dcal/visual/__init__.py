@@ -1,0 +1,1 @@
+"""Pictures of results: figures that are returned and never shown, and the report page."""

@@ -1,0 +1,200 @@
+"""The report's sections of words: its head, what ran, and what to do next (ours)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dcal.visual.report.inputs import (
+    ReportInputs,
+    format_count,
+    format_duration,
+    format_percent,
+)
+
+
+def build_page(inputs: ReportInputs) -> dict[str, Any]:
+    """Return the head and foot of the page: title, tags, first sentence, notices."""
+    config, name = inputs.config, inputs.config.dataset.name
+    accuracy = inputs.metrics[f"test/{inputs.main_branch}/top1_accuracy"]
+    lead = (
+        f"{inputs.model_name}, {config.train.epochs} epochs, seed {config.seed}: "
+        f"{format_percent(accuracy)} of {format_count(inputs.num_pictures)} test pictures of "
+        f"{inputs.num_classes} classes right ({inputs.main_name})."
+    )
+    tags = [
+        {"text": f"run {inputs.run['fingerprint']}", "kind": ""},
+        {"text": inputs.run["started"], "kind": ""},
+    ]
+    if inputs.is_drawn:
+        tags.insert(0, {"text": "drawn data", "kind": "drawn"})
+    return {
+        "title": f"DCAL on {name}",
+        "lead": lead,
+        "tags": tags,
+        "notices": _build_notices(inputs),
+        "footer": (
+            "Made by python -m pipelines.report from results/, runs/ and data/index; all pictures "
+            "are part of this file."
+        ),
+    }
+
+
+def _build_notices(inputs: ReportInputs) -> list[dict[str, Any]]:
+    notices: list[dict[str, Any]] = []
+    if inputs.is_drawn:
+        text = (
+            "The pictures of this data set were drawn by a program. Scores on them show that the "
+            "pipeline and the method work; they say nothing about photographs."
+        )
+        notices.append({"heading": "Drawn data.", "text": text, "points": []})
+    if inputs.config.train.selection == "test":
+        text = "Do not compare these scores with those of models that never saw the test split."
+        notices.append({"heading": "Selected on the test split.", "text": text, "points": []})
+    if not inputs.shows_pictures:
+        text = "This data set may not be redistributed, so none of its pictures is on this page."
+        notices.append({"heading": "No pictures.", "text": text, "points": []})
+    warnings = [*inputs.run["warnings"], *inputs.index_report.warnings]
+    if warnings:
+        heading = "1 warning." if len(warnings) == 1 else f"{len(warnings)} warnings."
+        notices.append({"heading": heading, "text": "", "points": warnings})
+    return notices
+
+
+def build_run(inputs: ReportInputs) -> dict[str, Any]:
+    """Return the section on what ran: data, model, training, machine, record."""
+    return {
+        "groups": [
+            {"heading": "Data", "facts": _data_facts(inputs)},
+            {"heading": "Model", "facts": _model_facts(inputs)},
+            {"heading": "Training", "facts": _training_facts(inputs)},
+            {"heading": "Machine", "facts": _machine_facts(inputs)},
+            {"heading": "Record", "facts": _record_facts(inputs)},
+        ],
+        "parameters": _dump_parameters(inputs),
+    }
+
+
+def _data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    dataset, report = inputs.config.dataset, inputs.index_report
+    counts = ", ".join(f"{format_count(count)} {split}" for split, count in report.counts.items())
+    kind = "drawn by a program" if inputs.is_drawn else "photographs or the user's own pictures"
+    return [
+        ("data set", f"{dataset.name} ({kind})"),
+        ("pictures", counts),
+        ("classes", str(inputs.num_classes)),
+        ("parts", ", ".join(report.part_names) or "none annotated"),
+        ("index digest", report.digest[:16]),
+    ]
+
+
+def _model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    model = inputs.config.model
+    glca = f"{model.glca_blocks} blocks, read-out {model.readout}, top_r {model.top_r}"
+    if model.glca_blocks and model.readout == "class":
+        glca = f"{model.glca_blocks} blocks, read-out class (top_r has no effect)"
+    pwca = f"{model.pwca_blocks} blocks, distractor {model.distractor}, stream {model.stream}"
+    height, width = model.image_size
+    return [
+        ("backbone", f"{model.backbone}, weights {model.weights}"),
+        ("input", f"{height} x {width} pixels (height x width)"),
+        ("GLCA", glca if model.glca_blocks else "off"),
+        ("PWCA", pwca if model.pwca_blocks else "off"),
+        ("parameters", format_count(inputs.run["num_parameters"])),
+        ("weights scored", str(inputs.card["weights"])),
+    ]
+
+
+def _training_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    train, loss = inputs.config.train, inputs.config.loss
+    batch = f"{train.batch_size} pictures"
+    if train.accumulate_steps > 1:
+        batch += f", {train.accumulate_steps} steps accumulated"
+    return [
+        ("length", f"{train.epochs} epochs, batches of {batch}"),
+        ("optimiser", f"{train.optimizer}, lr {train.lr:g} ({train.schedule})"),
+        ("loss weights", loss.weighting),
+        ("selection", train.selection),
+        ("seed", str(inputs.config.seed)),
+        ("time", format_duration(float(inputs.run["seconds"]))),
+    ]
+
+
+def _machine_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in inputs.run["versions"].items())
+    return [
+        ("device", str(inputs.run["device"])),
+        ("threads", str(inputs.run["threads"])),
+        ("versions", versions),
+    ]
+
+
+def _record_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    run = inputs.run
+    commit = str(run["git_commit"] or "none")
+    dirty = " with uncommitted changes" if run["git_dirty"] else ""
+    facts = [
+        ("command", "dvc repro"),
+        ("commit", f"{commit}{dirty}"),
+        ("fingerprint", str(run["fingerprint"])),
+        ("MLflow run", str(run["run_id"] or "none")),
+        ("started", str(run["started"])),
+    ]
+    if run["dvc_exp_name"]:
+        facts.insert(1, ("DVC experiment", str(run["dvc_exp_name"])))
+    return facts
+
+
+def _dump_parameters(inputs: ReportInputs) -> str:
+    import yaml
+
+    tree = inputs.config.model_dump(mode="json")
+    text: str = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
+    return text.rstrip()
+
+
+def build_next_steps(inputs: ReportInputs) -> list[dict[str, str]]:
+    """Return commands that lead on from this run."""
+    model = inputs.config.model
+    steps = [
+        {
+            "heading": "See all runs",
+            "text": "Curves, parameters and pictures of every run, on this machine only.",
+            "command": "make ui",
+        },
+        {
+            "heading": "Compare",
+            "text": "Parameters and scores of all experiments, or against the last commit.",
+            "command": "dvc exp show\ndvc metrics diff",
+        },
+    ]
+    if model.glca_blocks and model.readout != "class":
+        share = 0.5 if model.top_r < 0.5 else 0.25
+        steps.append(
+            {
+                "heading": "Choose more or fewer patches",
+                "text": f"GLCA reads {model.top_r:g} of the patches here; try another share.",
+                "command": f"dvc exp run -S model.top_r={share}",
+            }
+        )
+    if model.glca_blocks or model.pwca_blocks:
+        steps.append(
+            {
+                "heading": "What the cross-attention adds",
+                "text": "The same run with self-attention alone, to stand beside this one.",
+                "command": "dvc exp run -S model.glca_blocks=0 -S model.pwca_blocks=0",
+            }
+        )
+    steps += [
+        {
+            "heading": "Is it luck?",
+            "text": "One seed is no result: repeat with others and look at the spread.",
+            "command": f"dvc exp run -S seed={inputs.config.seed + 1}\n"
+            f"dvc exp run -S seed={inputs.config.seed + 2}",
+        },
+        {
+            "heading": "Your own pictures",
+            "text": "A folder with train and test, and in each a folder for every class.",
+            "command": "python -m pipelines.compose dataset=folder dataset.source=PATH\ndvc repro",
+        },
+    ]
+    return steps

@@ -1,0 +1,102 @@
+"""What the report is made from, as the stages left it, and how its numbers are written (ours)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dcal.config import Config
+from dcal.data.index import IndexReport
+from dcal.visual.figures import BRANCH_NAMES
+
+# Sources whose pictures a program drew; a score on them says nothing about photographs.
+DRAWN_SOURCES = ("birds", "vehicles")
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """One run's results.
+
+    `train_metrics`, `metrics` and `rollout_metrics` hold `<split>/<branch>/<metric>`; `run` is
+    run.json and `card` is model.json; the tables are the csv files of the same names.
+    """
+
+    config: Config
+    index_report: IndexReport
+    run: Mapping[str, Any]
+    card: Mapping[str, Any]
+    train_metrics: Mapping[str, float]
+    metrics: Mapping[str, float]
+    rollout_metrics: Mapping[str, float]
+    history: pd.DataFrame
+    confusion: pd.DataFrame
+    classes: pd.DataFrame
+    localization: pd.DataFrame
+    predictions: pd.DataFrame
+    gallery: pd.DataFrame  # index.csv of the rollout stage
+    gallery_folder: Path
+    pictures_root: Path
+
+    @property
+    def num_pictures(self) -> int:
+        """Count the scored pictures."""
+        return len(self.predictions)
+
+    @property
+    def num_classes(self) -> int:
+        """Count the classes."""
+        return len(self.index_report.class_names)
+
+    @property
+    def main_branch(self) -> str:
+        """Name the branch that stands for the model."""
+        return "both" if "both_prediction" in self.predictions else "sa"
+
+    @property
+    def main_name(self) -> str:
+        """Name that branch as a reader is told."""
+        return BRANCH_NAMES[self.main_branch]
+
+    @property
+    def is_drawn(self) -> bool:
+        """Say whether the pictures were drawn by a program."""
+        return self.config.dataset.source_type in DRAWN_SOURCES
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Say whether the data set's pictures may be put on the page."""
+        return self.config.dataset.redistributable and self.index_report.redistributable
+
+    @property
+    def model_name(self) -> str:
+        """Name the method and the backbone."""
+        model = self.config.model
+        method = "DCAL" if model.glca_blocks or model.pwca_blocks else "SA only"
+        return f"{method}, {model.backbone}"
+
+
+def format_percent(share: float | None, *, digits: int = 1) -> str:
+    """Write a share as a percentage; an unknown one as a dash."""
+    if share is None or math.isnan(share):
+        return "-"
+    return f"{100 * share:.{digits}f} %"
+
+
+def format_count(number: float) -> str:
+    """Write a whole number with thin spaces between thousands."""
+    return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds as a reader would say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 90:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,182 @@
+"""The report's sections of pictures: confused pairs, and where the model looks (ours)."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from dcal.analysis.tables import find_confused_pairs
+from dcal.data.images import load_image
+from dcal.visual.attention_maps import enlarge
+from dcal.visual.figures import image_to_uri
+from dcal.visual.report.inputs import ReportInputs, format_percent
+
+NUM_PAIRS = 6
+NUM_GALLERY = 16  # more would make the page slow on a phone
+THUMBNAIL_SIDE = 160
+
+SCORE_NAMES = {
+    "pointing_game": "pointing game: peak on a part",
+    "energy_share": "energy on the parts",
+    "chosen_on_parts": "chosen area that is part",
+    "parts_chosen": "part area that is chosen",
+}
+
+
+def build_pairs(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return the section of confused pairs; None where nothing was confused."""
+    pairs = find_confused_pairs(inputs.confusion, num_pairs=NUM_PAIRS)
+    if pairs.empty:
+        return None
+    rows = []
+    for pair in pairs.to_dict("records"):
+        forth, back = pair["first_as_second"], pair["second_as_first"]
+        counts = f"{forth} one way" + (f", {back} the other" if back else "")
+        rows.append(
+            {
+                "heading": f"{pair['first_name']} taken for {pair['second_name']}",
+                "counts": counts,
+                "sides": _build_sides(inputs, pair) if inputs.shows_pictures else [],
+            }
+        )
+    note = f"Pairs that {inputs.main_name} mixes up most often on the test split."
+    if not inputs.shows_pictures:
+        note += " The data set may not be redistributed, so its pictures are not shown."
+    return {"rows": rows, "note": note}
+
+
+def build_looking(inputs: ReportInputs) -> dict[str, Any]:
+    """Return the section on where the model looks: table of scores, and the gallery."""
+    rows = [_build_looking_row(row) for row in inputs.localization.to_dict("records")]
+    note = (
+        "Attention rollout of the SA stream: how much each patch reaches the class token. Models "
+        "are compared at one depth; GLCA selects its patches by the rollout over fewer blocks."
+    )
+    if not rows:
+        note += " The data set has no part annotation, so there are no scores."
+    items = _build_gallery(inputs) if inputs.shows_pictures else []
+    caption = ""
+    if rows:
+        num_pictures = int(inputs.localization["num_pictures"].max())
+        parts = ", ".join(
+            name.replace("_", " ") for name in inputs.index_report.discriminative_parts
+        )
+        caption = (
+            f"Over {num_pictures} test pictures; parts: {parts}. Bar: the model; upright mark: "
+            "chance, which is a peak put on a random patch, a map that is the same everywhere, or "
+            "patches chosen at random. A peak may miss a part by half a patch."
+        )
+    return {
+        "note": note,
+        "rows": rows,
+        "caption": caption,
+        "gallery": items,
+        "gallery_note": _gallery_note(inputs, num_shown=len(items)),
+    }
+
+
+def _build_sides(inputs: ReportInputs, pair: dict[Any, Any]) -> list[dict[str, Any]]:
+    branch, table = inputs.main_branch, inputs.predictions
+    first, second = pair["first"], pair["second"]
+    label, prediction = table["label"], table[f"{branch}_prediction"]
+    cells = (
+        ("right:", pair["first_name"], (label == first) & (prediction == first)),
+        (f"{pair['first_name']} taken for", pair["second_name"],
+         (label == first) & (prediction == second)),
+        ("right:", pair["second_name"], (label == second) & (prediction == second)),
+    )  # fmt: skip
+    sides = []
+    for text, name, is_shown in cells:
+        # The surest ones: those that the model's mind is made up about.
+        chosen = table.loc[is_shown].sort_values(
+            [f"{branch}_probability", "path"], ascending=[False, True]
+        )
+        pictures = [
+            _build_thumbnail(inputs, path, alt=f"Test picture {path}: {text} {name}")
+            for path in chosen["path"].head(2)
+        ]
+        sides.append({"label": text, "name": name, "pictures": pictures})
+    return sides
+
+
+def _build_thumbnail(inputs: ReportInputs, path: str, *, alt: str) -> dict[str, Any]:
+    image = load_image(inputs.pictures_root / path)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    pixels = enlarge(np.asarray(image), longer_side=THUMBNAIL_SIDE)
+    height = round(THUMBNAIL_SIDE * pixels.shape[0] / pixels.shape[1])
+    return {"uri": image_to_uri(pixels, quality=78), "alt": alt, "height": height}
+
+
+def _build_looking_row(row: dict[Any, Any]) -> dict[str, Any]:
+    role = "compared" if row["branch"] == "sa" else "selects for GLCA"
+    value, chance = row["value"], row["chance"]
+    return {
+        "depth": f"{row['num_blocks']} blocks, {role}",
+        "score": SCORE_NAMES[row["score"]],
+        "branch": row["branch"],
+        "fill": round(100 * value, 2),
+        "tick": round(100 * chance, 2),
+        "value": format_percent(value),
+        "chance": format_percent(chance),
+        "ratio": f"{value / chance:.1f}" if chance > 0 else "-",
+    }
+
+
+def _build_gallery(inputs: ReportInputs) -> list[dict[str, Any]]:
+    return [
+        _build_gallery_item(inputs, row)
+        for row in inputs.gallery.head(NUM_GALLERY).to_dict("records")
+    ]
+
+
+def _build_gallery_item(inputs: ReportInputs, row: dict[Any, Any]) -> dict[str, Any]:
+    said = f"{format_percent(row['probability'], digits=0)} sure"
+    if not row["is_correct"]:
+        said = f"taken for {row['predicted_name']}, {said}"
+    labels = {
+        "picture": "picture",
+        "rollout": row["rollout_label"],
+        "choice": row["choice_label"],
+        "parts": "annotated parts",
+    }
+    panels = []
+    for name, label in labels.items():
+        file = inputs.gallery_folder / "panels" / f"{row['name']}_{name}.webp"
+        if name == "parts" and not row["has_parts"]:
+            continue
+        with Image.open(file) as opened:
+            width, height = opened.size
+        encoded = base64.b64encode(file.read_bytes()).decode("ascii")
+        panels.append(
+            {
+                "uri": f"data:image/webp;base64,{encoded}",
+                "alt": f"{label} of test picture {row['path']}, class {row['class_name']}",
+                "label": label,
+                "width": width,
+                "height": height,
+            }
+        )
+    return {
+        "name": row["class_name"],
+        "is_correct": bool(row["is_correct"]),
+        "said": said,
+        "panels": panels,
+    }
+
+
+def _gallery_note(inputs: ReportInputs, *, num_shown: int) -> str:
+    table: pd.DataFrame = inputs.gallery
+    if not inputs.shows_pictures:
+        return (
+            f"{len(table)} overlays were drawn to {inputs.gallery_folder.as_posix()}. The data set "
+            "may not be redistributed, so none of its pictures is on this page."
+        )
+    num_wrong = int((~table["is_correct"].astype(bool)).sum())
+    note = f"{len(table)} test pictures drawn by the run's seed, {num_wrong} of them wrong"
+    if num_shown < len(table):
+        note += f"; the first {num_shown} are shown, all are in {inputs.gallery_folder.as_posix()}"
+    return note + "."

@@ -1,0 +1,124 @@
+"""The report's sections of numbers: scores, curves, classes (ours)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dcal.analysis.tables import (
+    build_headline_table,
+    compute_chance_levels,
+    to_confusion_matrix,
+)
+from dcal.visual.confusion import (
+    MAX_NAMED_CLASSES,
+    draw_class_accuracies,
+    draw_confusion,
+    list_lowest_classes,
+)
+from dcal.visual.curves import describe_curves, draw_curves, list_panels
+from dcal.visual.figures import BRANCH_NAMES, figure_to_svg
+from dcal.visual.report.inputs import ReportInputs, format_count, format_percent
+
+_SELECTION_NOTES = {
+    "last": "The weights are those of the last epoch; nothing was selected.",
+    "val": "The weights were selected on the held-out split; the test split was scored once.",
+    "test": "The weights were selected on this very test split, so these scores are too good.",
+}
+
+
+def build_scores(inputs: ReportInputs) -> dict[str, Any]:
+    """Return the section of scores: a row a branch, with interval and chance."""
+    chance = compute_chance_levels(inputs.num_classes)
+    table = build_headline_table(inputs.metrics, split="test", num_pictures=inputs.num_pictures)
+    rows = [_score_row(inputs, str(branch), row) for branch, row in table.iterrows()]
+    main = table.loc[inputs.main_branch]
+    has_held_out = any(row["held_out"] != "-" for row in rows)
+    cells = [format_percent(chance["top1_accuracy"]), format_percent(chance["top5_accuracy"])]
+    cells += [format_percent(chance["mean_class_accuracy"]), "", *([""] if has_held_out else [])]
+    top5 = "" if inputs.num_classes > 5 else " With five classes or fewer, top-5 is 100 %."
+    return {
+        "note": _SELECTION_NOTES[inputs.config.train.selection],
+        "rows": rows,
+        "main": {
+            "branch": inputs.main_branch,
+            "name": inputs.main_name,
+            "percent": f"{100 * main['top1_accuracy']:.1f}",
+            "num_correct": format_count(float(main["top1_accuracy"]) * inputs.num_pictures),
+        },
+        "num_pictures": format_count(inputs.num_pictures),
+        "chance_percent": f"{100 * chance['top1_accuracy']:.1f}",
+        "chance_left": round(100 * chance["top1_accuracy"], 2),
+        "chance_cells": cells,
+        "has_held_out": has_held_out,
+        "caption": (
+            "Bars: top-1 accuracy; the line on a bar is its 95 % interval over the test pictures "
+            "(not over seeds: this is one run), the upright mark is chance. SA + GLCA is the mean "
+            "of the two branches' probabilities. Class mean leaves out classes without test "
+            f"pictures. ECE: expected calibration error, 15 equal bins, lower is better.{top5}"
+        ),
+    }
+
+
+def build_curves(inputs: ReportInputs) -> dict[str, Any]:
+    """Return the section of curves, one drawing a panel."""
+    panels = []
+    for panel in list_panels(inputs.history):
+        figure = draw_curves(inputs.history, panel)
+        svg = figure_to_svg(figure, description=describe_curves(inputs.history, panel))
+        panels.append({"svg": svg, "caption": _CURVE_CAPTIONS.get(panel.title, "")})
+    note = (
+        f"From results/train/history.csv, {format_count(len(inputs.history))} logged steps. Values "
+        "of the training split are means over the steps since the last point, with augmentation."
+    )
+    return {"panels": panels, "note": note}
+
+
+_CURVE_CAPTIONS = {
+    "Loss": "The total weighs the branches' losses and adds the log-variances, so it may fall "
+    "below zero; nothing is selected by it.",
+    "Loss weights": "A loss counts with weight exp(-w) / 2. All w are learned.",
+}
+
+
+def build_classes(inputs: ReportInputs) -> dict[str, Any]:
+    """Return the section of classes: bars of accuracy, and the confusion matrix."""
+    branch, names = inputs.main_branch, inputs.index_report.class_names
+    chance = compute_chance_levels(inputs.num_classes)["mean_class_accuracy"]
+    shown = list_lowest_classes(inputs.classes, branch=branch)
+    lowest = ", ".join(
+        f"{row['class_name']} {format_percent(row[f'{branch}_accuracy'], digits=0)}"
+        for row in shown.head(3).to_dict("records")
+    )
+    confusion = to_confusion_matrix(inputs.confusion, num_classes=inputs.num_classes)
+    note = f"Accuracy of {BRANCH_NAMES[branch]} for each class, lowest first."
+    if len(shown) < len(inputs.classes):
+        note += f" The {MAX_NAMED_CLASSES} lowest of {inputs.num_classes} classes are shown."
+    note += " Numbers at the bars: pictures right of pictures scored."
+    bars = figure_to_svg(
+        draw_class_accuracies(inputs.classes, branch=branch, chance=chance),
+        description=f"Accuracy by class; lowest: {lowest}",
+    )
+    matrix = figure_to_svg(
+        draw_confusion(confusion, names, branch=branch),
+        description=f"Confusion matrix of {inputs.num_classes} classes, true classes in rows; the "
+        "pairs most confused are listed below",
+    )
+    return {"bars": bars, "matrix": matrix, "note": note}
+
+
+def _score_row(inputs: ReportInputs, branch: str, row: Any) -> dict[str, Any]:
+    held_out = inputs.train_metrics.get(f"val/{branch}/top1_accuracy")
+    low, high = row["top1_low"], row["top1_high"]
+    return {
+        "branch": branch,
+        "name": BRANCH_NAMES[branch],
+        "fill": round(100 * row["top1_accuracy"], 2),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+        "top1": format_percent(row["top1_accuracy"]),
+        "range": f"{100 * low:.1f} to {100 * high:.1f}",
+        "top5": format_percent(row["top5_accuracy"]),
+        "class_mean": format_percent(row["mean_class_accuracy"]),
+        "ece": f"{row['ece']:.3f}",
+        "held_out": format_percent(held_out),
+    }
