@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcal.tracking.store import describe_tracking_uri, find_tracking_uri, mask_password
+
+FIRST_TOUCH = """
+from dcal.tracking.store import connect, find_experiment
+client = connect()
+client.create_run(find_experiment(client, "finches"))
+"""
+
+
+def test_the_default_database_is_absolute_and_in_the_work_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(tmp_path))
+    monkeypatch.chdir("/")
+    assert find_tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_the_users_server_wins_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert find_tracking_uri() == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "file:///tmp/mlruns"])
+def test_a_folder_as_tracking_address_is_refused_in_one_sentence(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(ValueError, match=r"^MLFLOW_TRACKING_URI: expected a server.*got .*$"):
+        find_tracking_uri()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://bob:secret@example.org/mlflow",
+        "postgresql+psycopg://bob:sec/ret@db:5432/runs",
+        "postgresql://db/runs?user=bob&password=secret",
+    ],
+)
+def test_no_password_is_left_in_a_written_address(uri: str) -> None:
+    masked = mask_password(uri)
+    assert "ret" not in masked
+    assert "bob" not in masked
+    assert masked.startswith(uri.partition("://")[0])
+
+
+def test_a_written_default_address_names_no_path_of_this_machine() -> None:
+    assert describe_tracking_uri() == "sqlite:///mlflow.db"
+
+
+def test_processes_that_touch_a_new_database_together_all_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(tmp_path / "shared"))
+    command = [sys.executable, "-c", FIRST_TOUCH]
+    workers = [
+        subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    errors = [worker.communicate()[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], errors
+    from dcal.tracking.store import connect, find_experiment
+
+    client = connect()
+    assert len(client.search_runs([find_experiment(client, "finches")])) == 3
