@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from dcal.config import Config, load_config
 from dcal.tracking import Environment
+from dcal.tracking.store import connect
 
 
 @pytest.fixture
@@ -27,3 +29,21 @@ def environment() -> Environment:
         device="cpu",
         threads=1,
     )
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database with its tables, made once: that takes longer than most tests."""
+    root = tmp_path_factory.mktemp("database")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("DCAL_WORK_ROOT", str(root))
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect()
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def ready_database(new_database: Path, tmp_path: Path, own_work_root: None) -> None:
+    """Give the test's work root a database."""
+    (tmp_path / "work").mkdir()
+    shutil.copy(new_database, tmp_path / "work" / "mlflow.db")

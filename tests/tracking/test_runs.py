@@ -17,6 +17,8 @@ from dcal.tracking import (
     start_run,
 )
 
+pytestmark = pytest.mark.usefixtures("ready_database")
+
 
 def start(config: Config, environment: Environment) -> Tracker:
     return start_run(config, environment=environment, fingerprint="f00d", data_digest="d" * 64)

@@ -9,6 +9,8 @@ from dcal.tracking import Environment, Tracker, start_run
 from dcal.tracking.store import connect
 from dcal.tracking.tracker import MlflowTracker, NullTracker, flatten_params
 
+pytestmark = pytest.mark.usefixtures("ready_database")
+
 
 @pytest.fixture
 def tracker(config: Config, environment: Environment) -> Tracker:
