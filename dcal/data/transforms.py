@@ -73,9 +73,8 @@ def _resize(size: ImageSize, transforms: TransformsConfig) -> v2.Resize:
 
 
 def _to_normalised(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:
-    # ToImage gives a tv_tensors.Image; a plain tensor collates and pins without surprises.
     to_float = v2.ToDtype(torch.float32, scale=True)
-    return [v2.ToImage(), to_float, v2.Normalize(list(mean), list(std)), v2.ToPureTensor()]
+    return [v2.PILToTensor(), to_float, v2.Normalize(list(mean), list(std))]
 
 
 def _require_room(resize: ImageSize, crop: ImageSize, *, key: str) -> None:

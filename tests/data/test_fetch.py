@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal, cast
 
 import pytest
 
@@ -42,8 +43,9 @@ def test_tar_of_any_compression_is_unpacked_byte_for_byte(tmp_path: Path, suffix
     source = tmp_path / "pictures" / "deep" / "a name with blanks.jpg"
     source.parent.mkdir(parents=True)
     source.write_bytes(CONTENT)
-    modes = {".tgz": "gz", ".tar": ""}
-    with tarfile.open(tmp_path / f"a{suffix}", "w:" + modes.get(suffix, suffix[5:])) as archive:
+    compression = {".tgz": "gz", ".tar": ""}.get(suffix, suffix[5:])
+    mode = cast(Literal["w:gz"], f"w:{compression}")
+    with tarfile.open(tmp_path / f"a{suffix}", mode) as archive:
         archive.add(tmp_path / "pictures", arcname="./pictures")
 
     assert unpack(tmp_path / f"a{suffix}", tmp_path / "out") == 1

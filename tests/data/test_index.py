@@ -114,11 +114,11 @@ def test_digest_is_blind_to_row_order_and_dtype_and_sees_each_value() -> None:
     digest = compute_digest(table)
     assert compute_digest(table.iloc[::-1]) == digest
     assert compute_digest(table[sorted(table.columns, reverse=True)]) == digest
-    arrays = table.assign(part_xs=[np.array([1.5]), np.array([])])
+    arrays = table.assign(part_xs=pd.Series([np.array([1.5]), np.array([])]))
     assert compute_digest(arrays.astype({"label": np.int32})) == digest
     assert compute_digest(table.assign(box_x=[np.nextafter(0.1, 1), 2.0])) != digest
     assert compute_digest(table.assign(camera=pd.array([1, 2], dtype="Int64"))) != digest
-    assert compute_digest(table.assign(part_xs=[[1.5], [1.5]])) != digest
+    assert compute_digest(table.assign(part_xs=pd.Series([[1.5], [1.5]]))) != digest
 
 
 def test_digest_is_that_of_one_json_line_a_row() -> None:
@@ -159,7 +159,7 @@ def test_parts_boxes_and_cameras_of_a_source_reach_the_table(
     table = _make_source().table.assign(
         camera=[1, 2, 2],
         mask=["m.png"] * 3,
-        part_names=[["beak"], [], ["beak", "tail"]],
+        part_names=pd.Series([["beak"], [], ["beak", "tail"]]),
     )
     Image.new("L", (18, 12)).save(tmp_path / "m.png")
     source = _make_source(
@@ -198,10 +198,11 @@ def test_a_mask_must_be_there_in_the_pictures_size(
     ],
 )
 def test_a_table_that_breaks_a_rule_is_refused(
-    column: str, values: list[object], message: str
+    column: str, values: list[Any], message: str
 ) -> None:
     check_table(_make_source())
-    table = _make_source().table.assign(**{column: values})
+    table = _make_source().table
+    table[column] = values
     with pytest.raises(ValueError, match=message):
         check_table(_make_source(table=table))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.fabric.utilities.data import _set_sampler_epoch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from dcal.data.samplers import EpochBatchSampler
 
@@ -77,7 +78,7 @@ def test_scoring_takes_every_picture_in_order() -> None:
 
 def test_lightning_tells_the_sampler_the_epoch() -> None:
     sampler = _make_sampler()
-    _set_sampler_epoch(DataLoader(range(23), batch_sampler=sampler), 7)
+    _set_sampler_epoch(DataLoader(TensorDataset(torch.arange(23)), batch_sampler=sampler), 7)
     assert next(iter(sampler))[0][0] == 7
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dcal.config import ConfigError, DatasetConfig
+from dcal.config import ConfigError, DatasetConfig, Section
 from dcal.data import sources
 from dcal.data.sources import check_options, get_source, list_sources
 from tests.data.factory import make_dataset
@@ -18,7 +18,7 @@ def test_every_module_is_a_source_that_says_what_it_reads() -> None:
     assert {"cub", "folder"} <= set(list_sources())
     for name in list_sources():
         source = get_source(make_dataset(source_type=name))
-        assert issubclass(source.Options, sources.Section)
+        assert issubclass(source.Options, Section)
         assert callable(source.fetch) and callable(source.build_table)
 
 
