@@ -6,10 +6,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dcal.config import DatasetConfig
+from dcal.config import ConfigError, DatasetConfig
 from dcal.data.fetch import ARCHIVE_SUFFIXES, is_archive, unpack
 from dcal.data.sources import check_options, get_source
 from dcal.paths import raw_folder, replace_folder, work_root, write_json
@@ -24,12 +25,13 @@ def fetch_dataset(dataset: DatasetConfig) -> Path:
     """Bring the pictures to data/raw/<name>, whole or not at all, and return that folder.
 
     Raises:
-        ConfigError: `dataset.source_type` or `dataset.options` cannot be used.
+        ConfigError: The data set's name, source type or options cannot be used.
         OSError: The pictures cannot be had.
-        ValueError: The archive cannot be used.
+        ValueError: The archive cannot be used, or the source lies where fetching would delete it.
     """
     check_options(dataset)
     folder = raw_folder(dataset.name)
+    _require_safe(dataset, folder)
     with replace_folder(folder) as target:
         get_source(dataset).fetch(dataset, target)
     return folder
@@ -114,6 +116,23 @@ def compute_listing_digest(folder: Path) -> str:
     for name, num_bytes in sorted(_list_files(folder)):
         digest.update(f"{name}\0{num_bytes}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _require_safe(dataset: DatasetConfig, folder: Path) -> None:
+    """Refuse what would make replacing `folder` delete something that is not fetched."""
+    if not re.fullmatch(r"\w[\w.-]*", dataset.name):
+        raise ConfigError(
+            "dataset.name: expected letters, digits, dots, dashes and underscores, because it "
+            f"names a folder; got {dataset.name!r}"
+        )
+    if dataset.source is None:
+        return
+    source = locate_source(dataset)
+    if source.is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"dataset.source: {source} lies in {folder}, which fetch replaces; move it elsewhere "
+            "or choose another dataset.name"
+        )
 
 
 def _list_files(folder: Path) -> Iterator[tuple[str, int]]:

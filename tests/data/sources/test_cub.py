@@ -82,6 +82,15 @@ def test_other_counts_than_the_official_ones_stop_unless_allowed(tmp_path: Path)
         cub.build_table(_make_dataset(allow_partial=False), tmp_path)
 
 
+def test_the_official_counts_pass_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cub(tmp_path)
+    monkeypatch.setattr(cub, "OFFICIAL_COUNTS", {"train": 6, "test": 2, "classes": 2})
+    dataset = _make_dataset(allow_partial=False, val_ratio=0.34)
+    assert cub.build_table(dataset, tmp_path).warnings == []
+
+
 def test_the_archives_own_folder_may_be_the_root(tmp_path: Path) -> None:
     top = write_cub(tmp_path)
     assert _build(top).table["path"].iloc[0] == f"images/{PICTURES[0]}"
