@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dcal.data.raw import IN_PLACE_FILE
+from pipelines import fetch, watch
+from pipelines.compose import write_params
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> Path:
+    """Return the user's folder after its fetch stage; the current directory is a project."""
+    folder = tmp_path / "pictures"
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        (folder / place).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / place / "0.png")
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    arguments = ["dataset=folder", f"dataset.source={folder}", "dataset.name=mine"]
+    write_params(arguments, Path("params.yaml"), repository / "experiments")
+    fetch.main()
+    return folder
+
+
+def listing() -> Path:
+    return Path("data/raw/mine") / IN_PLACE_FILE
+
+
+def test_an_unchanged_folder_keeps_its_listing(fetched: Path) -> None:
+    before = listing().read_text()
+    watch.main()
+    assert listing().read_text() == before
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "replace"])
+def test_a_changed_folder_loses_its_listing_so_that_fetch_runs(change: str, fetched: Path) -> None:
+    if change == "add":
+        Image.new("RGB", (8, 8)).save(fetched / "train" / "a" / "1.png")
+    elif change == "remove":
+        (fetched / "train" / "a" / "0.png").unlink()
+    else:
+        Image.effect_noise((32, 32), 50).save(fetched / "train" / "a" / "0.png")
+    watch.main()
+    assert not listing().exists()
+
+
+def test_a_folder_that_is_gone_is_one_sentence(fetched: Path) -> None:
+    fetched.rename(fetched.with_name("moved"))
+    with pytest.raises(SystemExit, match=r"watch: dataset.source: expected an existing folder"):
+        watch.main()
+
+
+def test_drawn_data_is_not_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_params(["preset=smoke"], Path("params.yaml"), repository / "experiments")
+    watch.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
