@@ -96,14 +96,13 @@ def locate_source(dataset: DatasetConfig) -> Path:
         raise FileNotFoundError(
             f"dataset.source: expected the folder or archive of dataset {dataset.name}, got null"
         )
-    path = Path(dataset.source).expanduser()
-    for base in (Path.cwd(), work_root()):
-        if (base / path).exists():
-            return (base / path).resolve()
-    raise FileNotFoundError(
-        f"dataset.source: expected an existing folder or archive; {Path.cwd() / path} does not "
-        "exist (a relative path starts at the project's folder)"
-    )
+    path = _find(dataset.source)
+    if path is None:
+        raise FileNotFoundError(
+            f"dataset.source: expected an existing folder or archive; {dataset.source} does not "
+            "exist (a relative path starts at the project's folder)"
+        )
+    return path
 
 
 def compute_listing_digest(folder: Path) -> str:
@@ -118,6 +117,14 @@ def compute_listing_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _find(source: str) -> Path | None:
+    path = Path(source).expanduser()
+    for base in (Path.cwd(), work_root()):
+        if (base / path).exists():
+            return (base / path).resolve()
+    return None
+
+
 def _require_safe(dataset: DatasetConfig, folder: Path) -> None:
     """Refuse what would make replacing `folder` delete something that is not fetched."""
     if not re.fullmatch(r"\w[\w.-]*", dataset.name):
@@ -125,10 +132,9 @@ def _require_safe(dataset: DatasetConfig, folder: Path) -> None:
             "dataset.name: expected letters, digits, dots, dashes and underscores, because it "
             f"names a folder; got {dataset.name!r}"
         )
-    if dataset.source is None:
-        return
-    source = locate_source(dataset)
-    if source.is_relative_to(folder.resolve()):
+    # A source that does not exist is the data set's own business: some take none.
+    source = _find(dataset.source) if dataset.source is not None else None
+    if source is not None and source.is_relative_to(folder.resolve()):
         raise ValueError(
             f"dataset.source: {source} lies in {folder}, which fetch replaces; move it elsewhere "
             "or choose another dataset.name"

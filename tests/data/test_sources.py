@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from dcal.config import ConfigError, DatasetConfig, Section
 from dcal.data import sources
 from dcal.data.sources import check_options, get_source, list_sources
+from pipelines.compose import compose_tree
 from tests.data.factory import make_dataset
 
 
@@ -26,7 +26,8 @@ def test_every_dataset_file_fits_its_source(repository: Path) -> None:
     paths = sorted((repository / "experiments" / "dataset").glob("*.yaml"))
     assert {"cub", "folder"} <= {path.stem for path in paths}
     for path in paths:
-        check_options(DatasetConfig(**yaml.safe_load(path.read_text(encoding="utf-8"))))
+        tree = compose_tree([f"dataset={path.stem}"], repository / "experiments")
+        check_options(DatasetConfig.model_validate(tree["dataset"]))
 
 
 def test_a_new_file_in_the_package_is_a_new_data_set(
