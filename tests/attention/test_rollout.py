@@ -90,7 +90,9 @@ def test_blocks_are_asked_newest_first_and_once():
     assert asked == [2, 1, 0]
 
 
-@pytest.mark.parametrize("function", [compute_full_rollout, lambda x: compute_class_row(x, scale=1)])
+@pytest.mark.parametrize(
+    "function", [compute_full_rollout, lambda x: compute_class_row(x, scale=1.0)]
+)
 def test_no_blocks_is_an_error(function):
     with pytest.raises(ValueError, match="at least one block"):
         function([])
