@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 
 from dcal.metrics.localization import upsample_rollout
+from dcal.paths import replace_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,9 +72,9 @@ def paint_rollout(image: np.ndarray, rollout: np.ndarray) -> np.ndarray:
     surface = upsample_rollout(torch.from_numpy(np.array(rollout)), size=(height, width)).numpy()
     lowest, highest = float(surface.min()), float(surface.max())
     strength = (surface - lowest) / max(highest - lowest, 1e-12)  # (H, W) in [0, 1]
-    heat = colormaps["inferno"](0.15 + 0.85 * strength)[..., :3] * 255
+    heat = colormaps["inferno"](0.2 + 0.8 * strength)[..., :3] * 255
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.75
-    opacity = (0.15 + 0.6 * strength)[..., None]
+    opacity = (0.08 + 0.72 * strength)[..., None]
     return _to_pixels(grey * (1 - opacity) + heat * opacity)
 
 
@@ -118,19 +121,25 @@ def draw_overlay(overlay: Overlay) -> Figure:
     return figure
 
 
-def draw_contact_sheet(panels: Sequence[np.ndarray], *, columns: int) -> np.ndarray:
-    """Put panels of one height into rows with thin gaps between them."""
-    gap = 6
-    height, width = panels[0].shape[:2]
-    rows = -(-len(panels) // columns)
-    sheet = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
-    )
-    for position, panel in enumerate(panels):
-        row, column = divmod(position, columns)
-        top, left = row * (height + gap), column * (width + gap)
-        sheet[top : top + height, left : left + width] = panel
-    return sheet
+def save_gallery(folder: Path, overlays: Sequence[Overlay], table: pd.DataFrame) -> None:
+    """Write a folder of overlays, as a whole or not at all.
+
+    `<name>.png` is an overlay with its headings, `panels/<name>_<panel>.webp` are its panels, and
+    index.csv is `table`.
+
+    Args:
+        folder: What it replaces.
+        overlays: One a row of the table.
+        table: What is known of each; the column `name` names the files.
+    """
+    with replace_folder(folder) as target:
+        (target / "panels").mkdir()
+        for name, overlay in zip(table["name"], overlays, strict=True):
+            draw_overlay(overlay).savefig(target / f"{name}.png", dpi=110)
+            for panel, pixels in paint_panels(overlay).items():
+                path = target / "panels" / f"{name}_{panel}.webp"
+                Image.fromarray(pixels).save(path, quality=82, method=6)
+        table.to_csv(target / "index.csv", index=False)
 
 
 def _grid_size(overlay: Overlay) -> tuple[int, int]:

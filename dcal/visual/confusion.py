@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NAMED_CLASSES = 40  # more names than this cannot be read beside a matrix
+MAX_TICK_LENGTH = 12  # longer names would leave the matrix little room; it then has numbers
 
 
 def draw_confusion(confusion: np.ndarray, class_names: Sequence[str], *, branch: str) -> Figure:
@@ -21,7 +22,8 @@ def draw_confusion(confusion: np.ndarray, class_names: Sequence[str], *, branch:
 
     Args:
         confusion: Counts (C, C); rows are the true classes.
-        class_names: In label order; shown where there are at most 40.
+        class_names: In label order. At most 40 classes are marked: by name, or by label where a name is
+            longer than 12 letters.
         branch: Whose predictions these are; gives the colour.
     """
     from matplotlib.colors import LinearSegmentedColormap, to_rgba
@@ -31,21 +33,23 @@ def draw_confusion(confusion: np.ndarray, class_names: Sequence[str], *, branch:
     colours = LinearSegmentedColormap.from_list("share", [(*colour[:3], 0.0), colour])
     totals = confusion.sum(axis=1, keepdims=True)
     shares = confusion / np.maximum(totals, 1)
+    is_short = max(len(name) for name in class_names) <= MAX_TICK_LENGTH
     with house_style():
-        figure = new_figure(5.6, 5.2)
+        figure = new_figure(4.9, 4.2)
         axes = figure.add_subplot()
         axes.grid(False)
         image = axes.imshow(shares, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         axes.set(xlabel="predicted class", ylabel="true class")
         if len(class_names) <= MAX_NAMED_CLASSES:
-            size = 7.5 if len(class_names) <= 26 else 6
-            names = [_shorten(name) for name in class_names]
-            axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-            axes.set_yticks(range(len(names)), names, fontsize=size)
+            labels = range(len(class_names))
+            names = [name if is_short else str(label) for label, name in enumerate(class_names)]
+            axes.set_xticks(labels, names, fontsize=6.5, rotation=90 if is_short else 0)
+            axes.set_yticks(labels, names, fontsize=6.5)
         axes.spines[:].set(visible=True, color=GRID)
-        bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=24, pad=0.02)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=28, pad=0.02)
         bar.outline.set_edgecolor(GRID)
-        bar.set_label("share of the true class", size=8.5, color=MUTED)
+        bar.set_label("share of the true class", size=8, color=MUTED)
+        bar.ax.tick_params(labelsize=7)
         # Matplotlib makes tick labels when it first draws; they are to have this style too.
         figure.draw_without_rendering()
     return figure
@@ -63,9 +67,11 @@ def draw_class_accuracies(classes: pd.DataFrame, *, branch: str, chance: float) 
     import seaborn
 
     shown = list_lowest_classes(classes, branch=branch)
-    shown = shown.assign(name=[_shorten(name) for name in _unique(shown)])
+    # With its number a name that was cut is still one of its own; seaborn merges equal ones.
+    numbered = zip(shown["class_name"], shown["label"], strict=True)
+    shown = shown.assign(name=[f"{shorten_name(name)}  {label}" for name, label in numbered])
     with house_style():
-        figure = new_figure(5.6, 0.9 + 0.19 * len(shown))
+        figure = new_figure(4.6, 0.7 + 0.17 * len(shown))
         axes = figure.add_subplot()
         seaborn.barplot(
             data=shown,
@@ -80,7 +86,7 @@ def draw_class_accuracies(classes: pd.DataFrame, *, branch: str, chance: float) 
         axes.grid(axis="x")
         axes.grid(False, axis="y")
         axes.set(xlim=(0, 1.0), xlabel="accuracy (dotted: chance)", ylabel="")
-        axes.tick_params(axis="y", labelsize=7.5)
+        axes.tick_params(axis="y", labelsize=7)
         for position, row in enumerate(shown.to_dict("records")):
             label = f"{row[f'{branch}_correct']}/{row['num_pictures']}"
             place = (row[f"{branch}_accuracy"], position)
@@ -103,14 +109,13 @@ def list_lowest_classes(classes: pd.DataFrame, *, branch: str) -> pd.DataFrame:
     return present.sort_values(f"{branch}_accuracy", kind="stable").head(MAX_NAMED_CLASSES)
 
 
-def _unique(classes: pd.DataFrame) -> list[str]:
-    names = classes["class_name"].astype(str)
-    is_doubled = names.map(_shorten).duplicated(keep=False)
-    return [
-        f"{label} {name}" if doubled else name
-        for label, name, doubled in zip(classes["label"], names, is_doubled, strict=True)
-    ]
+def shorten_name(name: str, *, length: int = 32) -> str:
+    """Write a class name with spaces, and cut a long one in its middle.
 
-
-def _shorten(name: str, *, length: int = 28) -> str:
-    return name if len(name) <= length else f"{name[: length - 3]}..."
+    Names of near classes often agree at their beginning and differ at their end.
+    """
+    name = name.replace("_", " ").strip()
+    if len(name) <= length:
+        return name
+    head = (length - 3) // 2
+    return f"{name[:head].rstrip()}...{name[len(name) - (length - 3 - head) :].lstrip()}"

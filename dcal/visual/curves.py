@@ -40,7 +40,7 @@ def list_panels(history: pd.DataFrame) -> list[CurvePanel]:
     panels = [
         CurvePanel(
             "Loss",
-            "loss of each branch",
+            "loss",
             {**_branch_keys("train/{}/loss"), "train/loss": "total"},
             _scored_keys("loss"),
         ),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from dcal.visual.report.inputs import (
     ReportInputs,
+    format_blocks,
     format_count,
     format_duration,
     format_percent,
@@ -22,8 +24,8 @@ def build_page(inputs: ReportInputs) -> dict[str, Any]:
         f"{inputs.num_classes} classes right ({inputs.main_name})."
     )
     tags = [
-        {"text": f"run {inputs.run['fingerprint']}", "kind": ""},
-        {"text": inputs.run["started"], "kind": ""},
+        {"text": f"run {inputs.run.fingerprint}", "kind": ""},
+        {"text": _format_time(inputs.run.started), "kind": ""},
     ]
     if inputs.is_drawn:
         tags.insert(0, {"text": "drawn data", "kind": "drawn"})
@@ -53,7 +55,7 @@ def _build_notices(inputs: ReportInputs) -> list[dict[str, Any]]:
     if not inputs.shows_pictures:
         text = "This data set may not be redistributed, so none of its pictures is on this page."
         notices.append({"heading": "No pictures.", "text": text, "points": []})
-    warnings = [*inputs.run["warnings"], *inputs.index_report.warnings]
+    warnings = [*inputs.run.warnings, *inputs.index_report.warnings]
     if warnings:
         heading = "1 warning." if len(warnings) == 1 else f"{len(warnings)} warnings."
         notices.append({"heading": heading, "text": "", "points": warnings})
@@ -89,17 +91,19 @@ def _data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
 
 def _model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     model = inputs.config.model
-    glca = f"{model.glca_blocks} blocks, read-out {model.readout}, top_r {model.top_r}"
+    glca = f"{format_blocks(model.glca_blocks)}, read-out {model.readout}, top_r {model.top_r}"
     if model.glca_blocks and model.readout == "class":
-        glca = f"{model.glca_blocks} blocks, read-out class (top_r has no effect)"
-    pwca = f"{model.pwca_blocks} blocks, distractor {model.distractor}, stream {model.stream}"
+        glca = f"{format_blocks(model.glca_blocks)}, read-out class (top_r has no effect)"
+    pwca = (
+        f"{format_blocks(model.pwca_blocks)}, distractor {model.distractor}, stream {model.stream}"
+    )
     height, width = model.image_size
     return [
         ("backbone", f"{model.backbone}, weights {model.weights}"),
         ("input", f"{height} x {width} pixels (height x width)"),
         ("GLCA", glca if model.glca_blocks else "off"),
         ("PWCA", pwca if model.pwca_blocks else "off"),
-        ("parameters", format_count(inputs.run["num_parameters"])),
+        ("parameters", format_count(inputs.run.model["num_parameters"])),
         ("weights scored", str(inputs.card["weights"])),
     ]
 
@@ -115,33 +119,37 @@ def _training_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("loss weights", loss.weighting),
         ("selection", train.selection),
         ("seed", str(inputs.config.seed)),
-        ("time", format_duration(float(inputs.run["seconds"]))),
+        ("time", format_duration(inputs.run.seconds)),
     ]
 
 
 def _machine_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
-    versions = ", ".join(f"{name} {version}" for name, version in inputs.run["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in inputs.run.versions.items())
     return [
-        ("device", str(inputs.run["device"])),
-        ("threads", str(inputs.run["threads"])),
+        ("device", inputs.run.device),
+        ("threads", str(inputs.run.threads)),
         ("versions", versions),
     ]
 
 
 def _record_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     run = inputs.run
-    commit = str(run["git_commit"] or "none")
-    dirty = " with uncommitted changes" if run["git_dirty"] else ""
+    commit = run.git_commit or "none"
+    dirty = " with uncommitted changes" if run.git_dirty else ""
     facts = [
         ("command", "dvc repro"),
         ("commit", f"{commit}{dirty}"),
-        ("fingerprint", str(run["fingerprint"])),
-        ("MLflow run", str(run["run_id"] or "none")),
-        ("started", str(run["started"])),
+        ("fingerprint", run.fingerprint),
+        ("MLflow run", run.run_id or "none"),
+        ("started", _format_time(run.started)),
     ]
-    if run["dvc_exp_name"]:
-        facts.insert(1, ("DVC experiment", str(run["dvc_exp_name"])))
+    if run.dvc_exp_name:
+        facts.insert(1, ("DVC experiment", run.dvc_exp_name))
     return facts
+
+
+def _format_time(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _dump_parameters(inputs: ReportInputs) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dcal.config import Config
 from dcal.data.index import IndexReport
+from dcal.tracking import RunRecord
 from dcal.visual.figures import BRANCH_NAMES
 
 # Sources whose pictures a program drew; a score on them says nothing about photographs.
@@ -28,7 +29,7 @@ class ReportInputs:
 
     config: Config
     index_report: IndexReport
-    run: Mapping[str, Any]
+    run: RunRecord
     card: Mapping[str, Any]
     train_metrics: Mapping[str, float]
     metrics: Mapping[str, float]
@@ -85,6 +86,16 @@ def format_percent(share: float | None, *, digits: int = 1) -> str:
     if share is None or math.isnan(share):
         return "-"
     return f"{100 * share:.{digits}f} %"
+
+
+def format_name(name: str) -> str:
+    """Write a class name with spaces, so that long ones can be broken."""
+    return name.replace("_", " ").strip()
+
+
+def format_blocks(number: int) -> str:
+    """Write a number of blocks."""
+    return "1 block" if number == 1 else f"{number} blocks"
 
 
 def format_count(number: float) -> str:

@@ -13,7 +13,7 @@ from dcal.analysis.tables import find_confused_pairs
 from dcal.data.images import load_image
 from dcal.visual.attention_maps import enlarge
 from dcal.visual.figures import image_to_uri
-from dcal.visual.report.inputs import ReportInputs, format_percent
+from dcal.visual.report.inputs import ReportInputs, format_blocks, format_name, format_percent
 
 NUM_PAIRS = 6
 NUM_GALLERY = 16  # more would make the page slow on a phone
@@ -35,10 +35,11 @@ def build_pairs(inputs: ReportInputs) -> dict[str, Any] | None:
     rows = []
     for pair in pairs.to_dict("records"):
         forth, back = pair["first_as_second"], pair["second_as_first"]
-        counts = f"{forth} one way" + (f", {back} the other" if back else "")
+        counts = f"A for B: {forth}" + (f", B for A: {back}" if back else "")
         rows.append(
             {
-                "heading": f"{pair['first_name']} taken for {pair['second_name']}",
+                "first": format_name(pair["first_name"]),
+                "second": format_name(pair["second_name"]),
                 "counts": counts,
                 "sides": _build_sides(inputs, pair) if inputs.shows_pictures else [],
             }
@@ -83,23 +84,23 @@ def _build_sides(inputs: ReportInputs, pair: dict[Any, Any]) -> list[dict[str, A
     branch, table = inputs.main_branch, inputs.predictions
     first, second = pair["first"], pair["second"]
     label, prediction = table["label"], table[f"{branch}_prediction"]
-    cells = (
-        ("right:", pair["first_name"], (label == first) & (prediction == first)),
-        (f"{pair['first_name']} taken for", pair["second_name"],
-         (label == first) & (prediction == second)),
-        ("right:", pair["second_name"], (label == second) & (prediction == second)),
-    )  # fmt: skip
+    cells = {
+        "A, right": (label == first) & (prediction == first),
+        "A taken for B": (label == first) & (prediction == second),
+        "B, right": (label == second) & (prediction == second),
+    }
+    names = f"A is {pair['first_name']}, B is {pair['second_name']}"
     sides = []
-    for text, name, is_shown in cells:
+    for text, is_shown in cells.items():
         # The surest ones: those that the model's mind is made up about.
         chosen = table.loc[is_shown].sort_values(
             [f"{branch}_probability", "path"], ascending=[False, True]
         )
         pictures = [
-            _build_thumbnail(inputs, path, alt=f"Test picture {path}: {text} {name}")
+            _build_thumbnail(inputs, path, alt=f"Test picture {path}, {text} ({names})")
             for path in chosen["path"].head(2)
         ]
-        sides.append({"label": text, "name": name, "pictures": pictures})
+        sides.append({"label": text, "pictures": pictures})
     return sides
 
 
@@ -115,7 +116,7 @@ def _build_looking_row(row: dict[Any, Any]) -> dict[str, Any]:
     role = "compared" if row["branch"] == "sa" else "selects for GLCA"
     value, chance = row["value"], row["chance"]
     return {
-        "depth": f"{row['num_blocks']} blocks, {role}",
+        "depth": f"{format_blocks(row['num_blocks'])}, {role}",
         "score": SCORE_NAMES[row["score"]],
         "branch": row["branch"],
         "fill": round(100 * value, 2),
@@ -136,7 +137,7 @@ def _build_gallery(inputs: ReportInputs) -> list[dict[str, Any]]:
 def _build_gallery_item(inputs: ReportInputs, row: dict[Any, Any]) -> dict[str, Any]:
     said = f"{format_percent(row['probability'], digits=0)} sure"
     if not row["is_correct"]:
-        said = f"taken for {row['predicted_name']}, {said}"
+        said = f"taken for {format_name(row['predicted_name'])}, {said}"
     labels = {
         "picture": "picture",
         "rollout": row["rollout_label"],
@@ -161,7 +162,7 @@ def _build_gallery_item(inputs: ReportInputs, row: dict[Any, Any]) -> dict[str, 
             }
         )
     return {
-        "name": row["class_name"],
+        "name": format_name(row["class_name"]),
         "is_correct": bool(row["is_correct"]),
         "said": said,
         "panels": panels,

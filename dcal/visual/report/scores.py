@@ -17,7 +17,7 @@ from dcal.visual.confusion import (
 )
 from dcal.visual.curves import describe_curves, draw_curves, list_panels
 from dcal.visual.figures import BRANCH_NAMES, figure_to_svg
-from dcal.visual.report.inputs import ReportInputs, format_count, format_percent
+from dcal.visual.report.inputs import ReportInputs, format_count, format_name, format_percent
 
 _SELECTION_NOTES = {
     "last": "The weights are those of the last epoch; nothing was selected.",
@@ -31,7 +31,7 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
     chance = compute_chance_levels(inputs.num_classes)
     table = build_headline_table(inputs.metrics, split="test", num_pictures=inputs.num_pictures)
     rows = [_score_row(inputs, str(branch), row) for branch, row in table.iterrows()]
-    main = table.loc[inputs.main_branch]
+    accuracy = inputs.metrics[f"test/{inputs.main_branch}/top1_accuracy"]
     has_held_out = any(row["held_out"] != "-" for row in rows)
     cells = [format_percent(chance["top1_accuracy"]), format_percent(chance["top5_accuracy"])]
     cells += [format_percent(chance["mean_class_accuracy"]), "", *([""] if has_held_out else [])]
@@ -42,8 +42,8 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
         "main": {
             "branch": inputs.main_branch,
             "name": inputs.main_name,
-            "percent": f"{100 * main['top1_accuracy']:.1f}",
-            "num_correct": format_count(float(main["top1_accuracy"]) * inputs.num_pictures),
+            "percent": f"{100 * accuracy:.1f}",
+            "num_correct": format_count(accuracy * inputs.num_pictures),
         },
         "num_pictures": format_count(inputs.num_pictures),
         "chance_percent": f"{100 * chance['top1_accuracy']:.1f}",
@@ -86,14 +86,14 @@ def build_classes(inputs: ReportInputs) -> dict[str, Any]:
     chance = compute_chance_levels(inputs.num_classes)["mean_class_accuracy"]
     shown = list_lowest_classes(inputs.classes, branch=branch)
     lowest = ", ".join(
-        f"{row['class_name']} {format_percent(row[f'{branch}_accuracy'], digits=0)}"
+        f"{format_name(row['class_name'])} {format_percent(row[f'{branch}_accuracy'], digits=0)}"
         for row in shown.head(3).to_dict("records")
     )
     confusion = to_confusion_matrix(inputs.confusion, num_classes=inputs.num_classes)
     note = f"Accuracy of {BRANCH_NAMES[branch]} for each class, lowest first."
     if len(shown) < len(inputs.classes):
         note += f" The {MAX_NAMED_CLASSES} lowest of {inputs.num_classes} classes are shown."
-    note += " Numbers at the bars: pictures right of pictures scored."
+    note += " At a bar's end: pictures right of pictures scored; after a name: its label."
     bars = figure_to_svg(
         draw_class_accuracies(inputs.classes, branch=branch, chance=chance),
         description=f"Accuracy by class; lowest: {lowest}",
