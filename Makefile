@@ -1,0 +1,64 @@
+# `make help` lists what there is. Every target makes .venv first where it is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test test-slow check format ui lab compose bench lock
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+# Two threads that wait by spinning collapse beside another busy process.
+export OMP_WAIT_POLICY ?= passive
+
+ARGS ?=
+SOURCES := dcal pipelines benchmarks
+# MLflow's database of the work root, which dcal.tracking writes to.
+WORK_ROOT := $(or $(DCAL_WORK_ROOT),$(CURDIR))
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: # .venv from requirements.lock; at once where that was done
+	@.ci/setup
+
+repro: setup ## run the pipeline of params.yaml: fetch, prepare, train, evaluate, rollout, report
+	@python -m pipelines.watch
+	@dvc repro $(ARGS)
+	@dvc metrics show --md
+	@echo "report: reports/report.html   curves: make ui   model: runs/train/model.safetensors"
+
+test: check ## lint, types, fast tests: at most 8 minutes on 2 cores
+	@OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow and not browser and not gpu" $(ARGS)
+
+test-slow: setup ## the rest: whole pipelines, real pictures, Chromium
+	@pytest -q -m "(slow or browser) and not gpu" $(ARGS)
+
+check: setup ## format, lint, types, import rules, params.yaml against experiments/
+	@ruff format --check .
+	@ruff check .
+	@mypy $(SOURCES)
+	@lint-imports --no-logo
+	@python -m pipelines.environment --check
+	@python -m pipelines.compose --check
+
+format: setup ## rewrite the code in the one format
+	@ruff check --fix .
+	@ruff format .
+
+ui: setup ## MLflow's pages on http://127.0.0.1:5000
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --workers 1 \
+		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(WORK_ROOT)/mlflow.db}" \
+		--default-artifact-root "$(WORK_ROOT)/mlruns" $(ARGS)
+
+lab: setup ## JupyterLab
+	@jupyter lab --ip 127.0.0.1 $(ARGS)
+
+compose: setup ## write params.yaml: make compose ARGS="preset=smoke model.top_r=0.2"
+	@python -m pipelines.compose $(ARGS)
+
+bench: setup ## cost of a training step against plain timm
+	@python -m benchmarks.step $(ARGS)
+
+lock: setup ## resolve pyproject.toml anew: requirements.lock and environment.yml
+	@python -m pipelines.environment --lock
