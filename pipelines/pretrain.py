@@ -37,9 +37,11 @@ SMOKE = PretrainOptions(
     score_every=3,
     workers=0,
 )
+app = typer.Typer(add_completion=False)
 VERSIONS_OF = ("torch", "timm", "numpy", "pillow")
 
 
+@app.command()
 def main(
     folder: Annotated[Path, typer.Option(help="Where to write the two files.")] = (
         EMBEDDED_WEIGHTS.parent
@@ -101,4 +103,4 @@ def round_entry(entry: dict[str, float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from dcal.config import ImageSize, Section
-from dcal.data.drawn_batches import DrawnBatches
+from dcal.data.drawn_batches import DrawnBatch, DrawnBatches
 from dcal.data.synthetic import PART_VALUES, choose_pretraining_combinations
 from dcal.models.pico import PICO_PATCH_SIZE, create_pico
 
@@ -116,11 +116,10 @@ def pretrain(
     optimizer = torch.optim.AdamW(_parameter_groups(model, options), lr=options.lr)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_and_cosine(options))
     batches = build_batches(options)
-    loader = DataLoader(batches.training, batch_size=None, num_workers=options.workers)
     history: list[dict[str, float]] = []
     losses: list[float] = []
     model.train()
-    for step, batch in enumerate(loader, start=1):
+    for step, batch in enumerate(_build_loader(batches.training, options), start=1):
         logits = model(batch.images)
         part_loss = compute_part_loss(logits.values, batch.values)
         loss = part_loss + compute_patch_loss(logits, batch.masks, batch.values)
@@ -216,6 +215,16 @@ def build_batches(options: PretrainOptions) -> PretrainBatches:
         seed=(options.seed, _HELD_OUT),
     )
     return PretrainBatches(training, held_out)
+
+
+def _build_loader(batches: DrawnBatches, options: PretrainOptions) -> DataLoader[DrawnBatch]:
+    return DataLoader(
+        batches,
+        batch_size=None,
+        num_workers=options.workers,
+        # Not used for anything, but without one the loader draws from the global generator.
+        generator=torch.Generator(),
+    )
 
 
 def _parameter_groups(model: nn.Module, options: PretrainOptions) -> list[dict[str, object]]:
