@@ -36,7 +36,8 @@ class Section(BaseModel):
 class DatasetConfig(Section):
     """Where pictures come from and how they are split."""
 
-    name: str  # names the folders data/raw/<name> and data/index/<name>
+    # Names the folders data/raw/<name> and data/index/<name>, so it must not lead out of them.
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     kind: Literal["fgvc", "reid"]
     source_type: str  # module of dcal/data/sources that reads this layout: birds, folder, cub
     source: str | None  # a folder or archive that the user already has; null = fetch it

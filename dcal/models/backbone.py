@@ -11,7 +11,7 @@ import socket
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub.constants
 import timm
@@ -109,9 +109,10 @@ def _create_timm(
     if pretrained:
         options["pretrained_cfg_overlay"] = {"file": str(_fetch_hub_weights(name))}
     try:
-        return timm.create_model(name, pretrained=pretrained, img_size=image_size, **options)
+        backbone = timm.create_model(name, pretrained=pretrained, img_size=image_size, **options)
     except TypeError as error:
         raise ValueError(_refusal(name, f"it does not take an image size ({error})")) from None
+    return cast(VisionTransformer, backbone)  # create_backbone checks that it is one
 
 
 def _fetch_hub_weights(name: str) -> Path:

@@ -7,7 +7,7 @@ B images, N tokens, R query rows, D width, h heads, d head width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block
@@ -33,9 +33,14 @@ class Heads(NamedTuple):
         return Heads(self.queries, self.keys[:num_images], self.values[:num_images])
 
 
+def get_attention(block: Block) -> Attention:
+    """Return the block's attention, as the type that `create_backbone` has checked it to be."""
+    return cast(Attention, block.attn)
+
+
 def project_all(block: Block, tokens: Tensor) -> Heads:
     """Return queries, keys and values of all tokens, each (B, h, N, d)."""
-    attention = block.attn
+    attention = get_attention(block)
     normalised = block.norm1(tokens)
     queries, keys, values = split_heads(
         attention.qkv(normalised), num_heads=attention.num_heads, num_parts=3
@@ -45,7 +50,7 @@ def project_all(block: Block, tokens: Tensor) -> Heads:
 
 def project_queries(block: Block, rows: Tensor) -> Tensor:
     """Return the queries of some rows (B, R, D) as (B, h, R, d)."""
-    attention = block.attn
+    attention = get_attention(block)
     weight, bias = _slice_projection(attention, 0, 1)
     projected = F.linear(block.norm1(rows), weight, bias)
     (queries,) = split_heads(projected, num_heads=attention.num_heads, num_parts=1)
@@ -54,7 +59,7 @@ def project_queries(block: Block, rows: Tensor) -> Tensor:
 
 def project_keys_values(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Return keys and values of all tokens, each (B, h, N, d), without their queries."""
-    attention = block.attn
+    attention = get_attention(block)
     weight, bias = _slice_projection(attention, 1, 3)
     projected = F.linear(block.norm1(tokens), weight, bias)
     keys, values = split_heads(projected, num_heads=attention.num_heads, num_parts=2)
@@ -63,7 +68,7 @@ def project_keys_values(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 def project_queries_keys(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Return queries and keys of all tokens, each (B, h, N, d), without their values."""
-    attention = block.attn
+    attention = get_attention(block)
     weight, bias = _slice_projection(attention, 0, 2)
     projected = F.linear(block.norm1(tokens), weight, bias)
     queries, keys = split_heads(projected, num_heads=attention.num_heads, num_parts=2)
@@ -72,14 +77,14 @@ def project_queries_keys(block: Block, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 def attend_in_block(block: Block, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Run the block's attention on given heads: (B, R, h * d), before the output projection."""
-    attention = block.attn
+    attention = get_attention(block)
     dropout = attention.attn_drop.p if attention.training else 0.0
     return attend(queries, keys, values, scale=attention.scale, dropout=dropout)
 
 
 def finish_block(block: Block, tokens: Tensor, attended: Tensor) -> Tensor:
     """Project what attention gave, add the residual, and run the FFN: (B, R, D)."""
-    attention = block.attn
+    attention = get_attention(block)
     projected = attention.proj_drop(attention.proj(attention.norm(attended)))
     tokens = tokens + block.drop_path1(block.ls1(projected))
     return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))

@@ -7,10 +7,14 @@ Legend: N tokens, P prefix tokens, D width, R local queries.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import torch
+from timm.layers.mlp import Mlp
+from timm.models.vision_transformer import Block
 from torch import nn
 
+from dcal.models.blocks import get_attention
 from dcal.models.dcal import DCAL
 
 
@@ -47,7 +51,8 @@ def count_forward_macs(model: DCAL) -> ForwardCost:
     rollout = 0
     if model.selects_patches:
         depth = blocks - config.glca_blocks
-        rollout = (depth - 1) * tokens * tokens * (width + model.backbone.blocks[0].attn.num_heads)
+        num_heads = get_attention(_first_block(model)).num_heads
+        rollout = (depth - 1) * tokens * tokens * (width + num_heads)
         rollout += tokens * width
     return ForwardCost(_count_embedding(model), sa, glca, pwca, rollout)
 
@@ -87,13 +92,15 @@ def _count_glca(model: DCAL, tokens: int, width: int, hidden: int) -> int:
 
 
 def _hidden_width(model: DCAL) -> int:
-    return int(model.backbone.blocks[0].mlp.fc1.out_features)
+    return int(cast(nn.Linear, cast(Mlp, _first_block(model).mlp).fc1).out_features)
+
+
+def _first_block(model: DCAL) -> Block:
+    return cast(Block, model.backbone.blocks[0])
 
 
 def _count_embedding(model: DCAL) -> int:
     """Count the convolutions of the patch embedding by running shapes through them."""
-    import torch
-
     total = 0
 
     def count(layer: nn.Module, inputs: object, output: torch.Tensor) -> None:

@@ -15,10 +15,10 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,6 +28,7 @@ from dcal.models.backbone import embed_tokens, get_grid_size
 from dcal.models.blocks import (
     attend_in_block,
     finish_block,
+    get_attention,
     project_keys_values,
     project_queries,
     project_queries_keys,
@@ -184,7 +185,7 @@ class DCAL(nn.Module):
         streams = Streams(tokens, None)
         entering: list[Tensor] = []
         recorded: list[Callable[[], QueriesAndKeys]] = []
-        for index, block in enumerate(self.backbone.blocks):
+        for index, block in enumerate(self._list_blocks()):
             before = streams.sa[:batch_size]
             if index >= first_glca_block:
                 entering.append(before)
@@ -204,9 +205,10 @@ class DCAL(nn.Module):
         # Keeping queries and keys would undo what checkpointing saves.
         return streams._replace(sa_queries_keys=None)
 
-    def _record(
-        self, block: nn.Module, before: Tensor, after: Streams
-    ) -> Callable[[], QueriesAndKeys]:
+    def _list_blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.backbone.blocks))
+
+    def _record(self, block: Block, before: Tensor, after: Streams) -> Callable[[], QueriesAndKeys]:
         """Return what gives the block's queries and keys when the rollout asks for them."""
         if after.sa_queries_keys is None:
             return functools.partial(project_queries_keys, block, before.detach())
@@ -225,7 +227,8 @@ class DCAL(nn.Module):
             local_indices = select_patches(scores, self.num_local_queries)
             rows.append(gather_rows(tokens, local_indices + self.num_prefix_tokens))
         queries = torch.cat(rows, dim=1)
-        for block, sa_tokens in zip(self.glca_blocks, trace.entering, strict=True):
+        glca_blocks = cast(list[Block], list(self.glca_blocks))
+        for block, sa_tokens in zip(glca_blocks, trace.entering, strict=True):
             keys, values = project_keys_values(block, sa_tokens)
             attended = attend_in_block(block, project_queries(block, queries), keys, values)
             queries = finish_block(block, queries, attended)
@@ -241,7 +244,7 @@ class DCAL(nn.Module):
         return (normalised[:, 0] + normalised[:, 1:].mean(dim=1)) / 2
 
     def _compute_patch_scores(self, recorded: list[Callable[[], QueriesAndKeys]]) -> Tensor:
-        scale = float(self.backbone.blocks[0].attn.scale)
+        scale = float(get_attention(self._list_blocks()[0]).scale)
         return compute_class_row(recorded, scale=scale)[:, self.num_prefix_tokens :]
 
     @torch.no_grad()
@@ -268,7 +271,7 @@ class DCAL(nn.Module):
         try:
             tokens = embed_tokens(self.backbone, images)
             recorded: list[Callable[[], QueriesAndKeys]] = []
-            for block in self.backbone.blocks[:depth]:
+            for block in self._list_blocks()[:depth]:
                 recorded.append(functools.partial(project_queries_keys, block, tokens))
                 tokens = block(tokens)
             scores = self._compute_patch_scores(recorded)

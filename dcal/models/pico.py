@@ -6,7 +6,6 @@ far sooner, and costs a fifth of the blocks.
 
 from __future__ import annotations
 
-
 from timm.layers.norm import LayerNorm2d
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
