@@ -151,8 +151,9 @@ def _build_trainer(
 
 
 def _silence_lightning() -> None:
-    """Hide what does not concern the user: loader processes are a setting, the rest upstream's."""
+    """Hide what the user has chosen (loader processes, no val split) or cannot change."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

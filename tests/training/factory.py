@@ -1,0 +1,123 @@
+"""Small runs for the training tests: noise that carries its label, a model that learns it."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dcal.config import BranchValues, Config, LossConfig, TrainConfig, parse_config
+from dcal.data.datamodule import Loaders
+from dcal.data.samplers import EpochBatchSampler
+from tests.models.factory import DEFAULTS
+
+TRAIN = {
+    "epochs": 2,
+    "batch_size": 6,
+    "accumulate_steps": 1,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "lr_scaling": "none",
+    "momentum": 0.9,
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "warmup_lr_ratio": 0.1,
+    "min_lr_ratio": 0.01,
+    "clip_norm": 1.0,
+    "ema_decay": None,
+    "precision": "fp32",
+    "compile": False,
+    "gradient_checkpointing": False,
+    "devices": "cpu",
+    "workers": 0,
+    "selection": "val",
+    "log_every": 2,
+}
+LOSS = {
+    "weighting": "uncertainty",
+    "initial_log_variances": {"sa": 0.0, "glca": 0.0, "pwca": 0.0},
+    "log_variance_lr": 0.01,
+    "fixed_weights": {"sa": 1.0, "glca": 1.0, "pwca": 1.0},
+    "label_smoothing": 0.0,
+    "triplet": "none",
+    "triplet_margin": 0.3,
+}
+
+
+def make_train_config(**changes) -> TrainConfig:
+    return TrainConfig(**{**TRAIN, **changes})
+
+
+def make_loss_config(**changes) -> LossConfig:
+    values = {key: BranchValues(**v) if isinstance(v, dict) else v for key, v in LOSS.items()}
+    return LossConfig(**{**values, **changes})
+
+
+def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
+    """Build a whole tree around a `dcal_pico` on 16 x 24 pictures."""
+    pico = {"backbone": "dcal_pico", "image_size": [16, 24], "pwca_blocks": 6, "drop_path": 0.1}
+    return parse_config(
+        {
+            "seed": seed,
+            "dataset": {
+                "name": "noise",
+                "kind": "fgvc",
+                "source_type": "folder",
+                "source": None,
+                "val_ratio": 0.1,
+                "split_seed": 0,
+                "redistributable": True,
+                "options": {},
+            },
+            "transforms": {
+                "resize": [16, 24],
+                "train_crop": "none",
+                "test_crop": "none",
+                "flip_ratio": 0.5,
+                "color_jitter": 0.0,
+                "erase_ratio": 0.0,
+                "interpolation": "bicubic",
+            },
+            "model": {**DEFAULTS, **pico, **(model or {})},
+            "loss": {**LOSS, **(loss or {})},
+            "train": {**TRAIN, **train},
+            "evaluate": {"batch_size": 8, "weights": None},
+            "rollout": {"num_images": 2, "num_blocks": None, "score_images": None},
+        }
+    )
+
+
+class NoiseWithLabels(Dataset):
+    """Pictures of noise whose mean colour is their class."""
+
+    def __init__(self, num_images: int, *, has_distractors: bool = False) -> None:
+        self.num_images = num_images
+        self.has_distractors = has_distractors
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __getitem__(self, key):
+        epoch, index = key
+        generator = torch.Generator().manual_seed(1000 * epoch + index)
+        label = index % 3
+        image = torch.randn(3, 16, 24, generator=generator)
+        image[label] += 2.0
+        item = {"image": image, "label": label, "row": index}
+        if self.has_distractors:
+            item["distractor_image"] = torch.randn(3, 16, 24, generator=generator)
+        return item
+
+
+def make_loaders(config: Config, *, num_train=20, num_val=9, **options) -> Loaders:
+    def load(num_images, batch_size, shuffle):
+        sampler = EpochBatchSampler(
+            num_images, batch_size=batch_size, seed=config.seed, shuffle=shuffle
+        )
+        return DataLoader(NoiseWithLabels(num_images, **options), batch_sampler=sampler)
+
+    return Loaders(
+        train=load(num_train, config.train.batch_size, True),
+        val=load(num_val, 4, False) if num_val else None,
+        test=load(6, 4, False),
+    )
