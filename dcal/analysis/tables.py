@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 BRANCHES = ("sa", "glca", "pwca", "both")
+# A spawn key of its own keeps this choice apart from other uses of the run's seed.
+_PICTURE_CHOICE = 1000
 METRICS = ("top1_accuracy", "top5_accuracy", "mean_class_accuracy", "ece")
 
 
@@ -174,6 +176,9 @@ def summarise_localization(scores: pd.DataFrame) -> pd.DataFrame:
         "chosen_on_parts": "area_share",
         "parts_chosen": "chosen_share",
     }
+    columns = ["branch", "num_blocks", "score", "value", "chance", "num_pictures"]
+    if scores.empty:
+        return pd.DataFrame(columns=columns)
     rows = []
     for (branch, num_blocks), part in scores.groupby(["branch", "num_blocks"], sort=False):
         for score, chance in chances.items():
@@ -183,5 +188,34 @@ def summarise_localization(scores: pd.DataFrame) -> pd.DataFrame:
                 rows.append(
                     (branch, num_blocks, score, float(values.mean()), expected, len(values))
                 )
-    columns = ["branch", "num_blocks", "score", "value", "chance", "num_pictures"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def flatten_localization(summary: pd.DataFrame, *, split: str) -> dict[str, float]:
+    """Turn `summarise_localization` into `<split>/<branch>/<score>` and `..._chance`."""
+    metrics: dict[str, float] = {}
+    for row in summary.to_dict("records"):
+        key = f"{split}/{row['branch']}/{row['score']}"
+        metrics |= {key: row["value"], f"{key}_chance": row["chance"]}
+    return metrics
+
+
+def choose_pictures(predictions: pd.DataFrame, *, branch: str, num: int, seed: int) -> pd.DataFrame:
+    """Draw pictures to look at, half of them wrong where there are so many.
+
+    Args:
+        predictions: One row a picture.
+        branch: Whose predictions count.
+        num: How many to draw; all where there are fewer.
+        seed: The choice is a function of it and of the predictions.
+
+    Returns:
+        Some rows of the table, in its order.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PICTURE_CHOICE,)))
+    is_wrong = (predictions["label"] != predictions[f"{branch}_prediction"]).to_numpy()
+    order = generator.permutation(len(predictions))
+    wrong, right = order[is_wrong[order]], order[~is_wrong[order]]
+    num_wrong = max(min(num // 2, len(wrong)), num - len(right))
+    chosen = np.concatenate([wrong[:num_wrong], right[: max(num - num_wrong, 0)]])
+    return predictions.iloc[np.sort(chosen)]

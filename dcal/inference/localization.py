@@ -38,6 +38,15 @@ class Looking(NamedTuple):
     is_chosen: bool  # False: the model reads no patch, `chosen` is what top_r would select
 
 
+def describe_choice(looking: Looking, model: DCAL) -> str:
+    """Say whose choice the chosen patches are, or would be."""
+    patches = f"{looking.chosen.shape[1]} of {model.num_patches} patches"
+    if looking.is_chosen:
+        return f"GLCA choice: {patches}"
+    reason = f"read-out {model.config.readout}" if model.config.glca_blocks else "GLCA off"
+    return f"nothing is chosen ({reason}); top_r {model.config.top_r:g} would take {patches}"
+
+
 def get_selection_depth(model: DCAL) -> int:
     """Return L - M, the number of blocks whose rollout selects GLCA's patches."""
     return model.num_blocks - model.config.glca_blocks

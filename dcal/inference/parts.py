@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
+from dcal.data.datamodule import Pictures
 from dcal.metrics.localization import POINT_RADIUS_RATIO, build_point_mask
 
 
@@ -54,15 +55,34 @@ def load_part_mask(
     return build_point_mask(points, size=size, radius=POINT_RADIUS_RATIO * _object_size(picture))
 
 
+class PartMasks:
+    """Gives, for a row of an index, where its discriminative parts are in the model's input."""
+
+    def __init__(self, pictures: Pictures, transform: Callable[..., Tensor]) -> None:
+        self.pictures = pictures
+        self.transform = transform  # what `build_test_transform` returned
+
+    def __call__(self, row: int) -> Tensor | None:
+        """Return a mask (height, width) of the model's input; None without part annotation."""
+        report = self.pictures.report
+        mask = load_part_mask(
+            {str(key): value for key, value in self.pictures.table.loc[row].items()},
+            root=self.pictures.root,
+            part_names=report.part_names,
+            parts=report.discriminative_parts,
+        )
+        return None if mask is None else to_model_input(mask, self.transform)
+
+
 def to_model_input(mask: Tensor, transform: Callable[..., Tensor]) -> Tensor:
     """Resize and crop a mask as `transform` does with its picture: (height, width) of the input.
 
     Args:
         mask: Bool, in the picture's own pixels.
-        transform: What `build_test_transform` returned; it leaves a mask's values alone.
+        transform: What `build_test_transform` returned; it changes a mask's place, not its values.
     """
     transformed = transform(tv_tensors.Mask(mask[None]))
-    return transformed[0].bool()
+    return transformed.as_subclass(Tensor)[0].bool()
 
 
 def _object_size(picture: Mapping[str, Any]) -> float:

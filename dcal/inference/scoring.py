@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,42 +13,72 @@ import torch
 from torch import Tensor
 
 from dcal.config import Config, ModelConfig, TransformsConfig
+from dcal.data.datamodule import Loader, Pictures, build_test_loader, open_pictures
 from dcal.metrics.classification import compute_classification_metrics, compute_predictions
+from dcal.models.build import load_model
 from dcal.models.dcal import DCAL
 from dcal.training import branches as branch_outputs
 
-
-def choose_device(devices: Literal["auto", "cpu"]) -> torch.device:
-    """Return the first GPU where there is one and it is allowed, else the CPU."""
-    use_gpu = devices == "auto" and torch.cuda.is_available()
-    return torch.device("cuda" if use_gpu else "cpu")
+TRAINED_MODEL = "runs/train/model.safetensors"
 
 
-def follow_card(config: Config, model: DCAL) -> Config:
-    """Return the config with the picture size and transforms that the model was trained with."""
+class Scoring(NamedTuple):
+    """A trained model, the pictures to score, and the config that it was trained with."""
+
+    model: DCAL
+    pictures: Pictures
+    config: Config
+    path: Path
+
+
+def open_scoring(config: Config) -> Scoring:
+    """Load `evaluate.weights`, or what the train stage made, for this data set.
+
+    Picture size and transforms are those of the model's card, whatever the config says now.
+
+    Raises:
+        FileNotFoundError: No model, or no index; the message says which stage makes it.
+        ValueError: The model knows other classes than the data set.
+    """
+    path = Path(config.evaluate.weights or TRAINED_MODEL)
+    model = load_model(path)
+    pictures = open_pictures(config.dataset)
+    _check_class_names(model.card["class_names"], pictures.report.class_names, path=path)
     trained = model.card["config"]
-    return config.model_copy(
+    config = config.model_copy(
         update={
             "model": ModelConfig.model_validate(trained["model"]),
             "transforms": TransformsConfig.model_validate(trained["transforms"]),
         }
     )
+    return Scoring(model, pictures, config, path)
 
 
-def check_class_names(model: DCAL, class_names: Sequence[str], *, path: str | Path) -> None:
-    """Refuse a model whose classes are not those of the index, in the same order.
+def build_scoring_loader(
+    scoring: Scoring, split: str, *, rows: Sequence[int] | None = None
+) -> Loader:
+    """Build a loader over a split, or over some of its rows, as the model wants its pictures."""
+    pictures = scoring.pictures
+    if rows is not None:
+        pictures = replace(pictures, table=pictures.table.loc[list(rows)])
+    mean, std = get_normalisation(scoring.model)
+    return build_test_loader(pictures, scoring.config, split, mean=mean, std=std)
 
-    Raises:
-        ValueError: They differ; the message names the first difference.
-    """
-    own = list(model.card["class_names"])
-    if own == list(class_names):
+
+def get_normalisation(model: DCAL) -> tuple[list[float], list[float]]:
+    """Return the mean and standard deviation of the channels that a trained model expects."""
+    preprocessing = model.card["preprocessing"]
+    return preprocessing["mean"], preprocessing["std"]
+
+
+def _check_class_names(own: Sequence[str], wanted: Sequence[str], *, path: Path) -> None:
+    if list(own) == list(wanted):
         return
-    if len(own) != len(class_names):
-        difference = f"it has {len(own)} classes and the data set {len(class_names)}"
+    if len(own) != len(wanted):
+        difference = f"it has {len(own)} classes and the data set {len(wanted)}"
     else:
-        label = next(i for i, name in enumerate(own) if name != class_names[i])
-        difference = f"class {label} is {own[label]!r} there and {class_names[label]!r} here"
+        label = next(i for i, name in enumerate(own) if name != wanted[i])
+        difference = f"class {label} is {own[label]!r} there and {wanted[label]!r} here"
     raise ValueError(
         f"{path}: expected a model of this data set's classes, but {difference}; set dataset to "
         "the one that it was trained on, or train anew"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,13 +111,13 @@ def draw_overlay(overlay: Overlay) -> Figure:
     height, width = panels["picture"].shape[:2]
     with house_style():
         panel_width = 2.3
-        figure = new_figure(panel_width * len(panels), panel_width * height / width + 0.75)
+        figure = new_figure(panel_width * len(panels), panel_width * height / width + 0.85)
         for axes, (name, pixels) in zip(
             figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
             axes.imshow(pixels)
             axes.set_axis_off()
-            axes.set_title(headings[name], fontsize=8, fontweight="normal")
+            axes.set_title(fill(headings[name], 38), fontsize=8, fontweight="normal")
         figure.suptitle(overlay.title, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
     return figure
 

@@ -22,8 +22,8 @@ def draw_confusion(confusion: np.ndarray, class_names: Sequence[str], *, branch:
 
     Args:
         confusion: Counts (C, C); rows are the true classes.
-        class_names: In label order. At most 40 classes are marked: by name, or by label where a name is
-            longer than 12 letters.
+        class_names: In label order. Up to 40 classes are marked: by name or, where a name has more
+            than 12 letters, by label.
         branch: Whose predictions these are; gives the colour.
     """
     from matplotlib.colors import LinearSegmentedColormap, to_rgba

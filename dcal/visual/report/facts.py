@@ -49,13 +49,20 @@ def _build_notices(inputs: ReportInputs) -> list[dict[str, Any]]:
             "pipeline and the method work; they say nothing about photographs."
         )
         notices.append({"heading": "Drawn data.", "text": text, "points": []})
+    if inputs.config.evaluate.weights is not None:
+        text = (
+            f"Scores and pictures are of {inputs.config.evaluate.weights} (evaluate.weights); the "
+            "curves and the record below are of the last training run, which is another model."
+        )
+        notices.append({"heading": "A given model was scored.", "text": text, "points": []})
     if inputs.config.train.selection == "test":
         text = "Do not compare these scores with those of models that never saw the test split."
         notices.append({"heading": "Selected on the test split.", "text": text, "points": []})
     if not inputs.shows_pictures:
         text = "This data set may not be redistributed, so none of its pictures is on this page."
         notices.append({"heading": "No pictures.", "text": text, "points": []})
-    warnings = [*inputs.run.warnings, *inputs.index_report.warnings]
+    # The run repeats those of the index that it saw.
+    warnings = list(dict.fromkeys([*inputs.run.warnings, *inputs.index_report.warnings]))
     if warnings:
         heading = "1 warning." if len(warnings) == 1 else f"{len(warnings)} warnings."
         notices.append({"heading": heading, "text": "", "points": warnings})
@@ -103,7 +110,7 @@ def _model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("input", f"{height} x {width} pixels (height x width)"),
         ("GLCA", glca if model.glca_blocks else "off"),
         ("PWCA", pwca if model.pwca_blocks else "off"),
-        ("parameters", format_count(inputs.run.model["num_parameters"])),
+        ("parameters", format_count(inputs.run.model["parameters"])),
         ("weights scored", str(inputs.card["weights"])),
     ]
 

@@ -23,7 +23,7 @@ DRAWN_SOURCES = ("birds", "vehicles")
 class ReportInputs:
     """One run's results.
 
-    `train_metrics`, `metrics` and `rollout_metrics` hold `<split>/<branch>/<metric>`; `run` is
+    `train_metrics` and `metrics` hold `<split>/<branch>/<metric>`; `run` is
     run.json and `card` is model.json; the tables are the csv files of the same names.
     """
 
@@ -33,7 +33,6 @@ class ReportInputs:
     card: Mapping[str, Any]
     train_metrics: Mapping[str, float]
     metrics: Mapping[str, float]
-    rollout_metrics: Mapping[str, float]
     history: pd.DataFrame
     confusion: pd.DataFrame
     classes: pd.DataFrame

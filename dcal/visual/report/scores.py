@@ -19,12 +19,6 @@ from dcal.visual.curves import describe_curves, draw_curves, list_panels
 from dcal.visual.figures import BRANCH_NAMES, figure_to_svg
 from dcal.visual.report.inputs import ReportInputs, format_count, format_name, format_percent
 
-_SELECTION_NOTES = {
-    "last": "The weights are those of the last epoch; nothing was selected.",
-    "val": "The weights were selected on the held-out split; the test split was scored once.",
-    "test": "The weights were selected on this very test split, so these scores are too good.",
-}
-
 
 def build_scores(inputs: ReportInputs) -> dict[str, Any]:
     """Return the section of scores: a row a branch, with interval and chance."""
@@ -37,7 +31,7 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
     cells += [format_percent(chance["mean_class_accuracy"]), "", *([""] if has_held_out else [])]
     top5 = "" if inputs.num_classes > 5 else " With five classes or fewer, top-5 is 100 %."
     return {
-        "note": _SELECTION_NOTES[inputs.config.train.selection],
+        "note": _describe_selection(inputs),
         "rows": rows,
         "main": {
             "branch": inputs.main_branch,
@@ -57,6 +51,19 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
             f"pictures. ECE: expected calibration error, 15 equal bins, lower is better.{top5}"
         ),
     }
+
+
+def _describe_selection(inputs: ReportInputs) -> str:
+    train = inputs.config.train
+    if train.selection == "last":
+        return "The weights are those of the last epoch; nothing was selected."
+    epoch = f"epoch {inputs.card['selected_epoch'] + 1} of {train.epochs}"
+    if train.selection == "val":
+        return (
+            f"The weights are those of {epoch}, selected on the held-out split; the test split "
+            "had no part in it."
+        )
+    return f"The weights are those of {epoch}, selected on this very test split: too good to quote."
 
 
 def build_curves(inputs: ReportInputs) -> dict[str, Any]:

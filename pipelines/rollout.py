@@ -1,0 +1,120 @@
+"""Stage rollout: draw where the model looks, and score it against part annotation."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dcal.analysis.tables import flatten_localization, summarise_localization
+from dcal.config import Config, load_config
+from dcal.data.transforms import build_test_transform
+from dcal.inference.localization import score_looking
+from dcal.inference.parts import PartMasks
+from dcal.inference.scoring import (
+    Scoring,
+    build_scoring_loader,
+    get_normalisation,
+    open_scoring,
+)
+from dcal.paths import write_atomically, write_json
+from dcal.tracking import read_run_record, resume_run
+from dcal.training.runtime import resolve_runtime
+from dcal.visual.attention_maps import save_gallery
+from dcal.visual.gallery import build_gallery
+
+logger = logging.getLogger(__name__)
+
+SPLIT = "test"
+RESULTS, GALLERY = Path("results/rollout"), Path("runs/rollout")
+
+
+def main() -> None:
+    """Read params.yaml, draw overlays of some test pictures, and score where parts are known."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_flush_denormal(True)  # denormals cost small models much on a CPU
+    config = load_config("params.yaml")
+    device = torch.device(resolve_runtime(config.train).accelerator)
+    scoring = open_scoring(config)
+    predictions = pd.read_parquet("runs/evaluate/predictions.parquet")
+    masks = build_masks(scoring)
+    overlays, table = build_gallery(scoring, predictions, masks, split=SPLIT, device=device)
+    summary, counts = score(scoring, masks, device=device)
+    metrics = flatten_localization(summary, split=SPLIT) | counts
+    save_gallery(GALLERY, overlays, table)
+    with write_atomically(RESULTS / "localization.csv") as temporary:
+        summary.to_csv(temporary, index=False)
+    write_json(RESULTS / "metrics.json", metrics)
+    track(config, metrics, names=table["name"].tolist())
+    logger.info("%d overlays in %s", len(table), GALLERY)
+    for row in summary.to_dict("records"):
+        logger.info("%-4s %-15s %.3f (chance %.3f)", *(row[key] for key in _LOGGED))
+
+
+_LOGGED = ("branch", "score", "value", "chance")
+
+
+def build_masks(scoring: Scoring) -> PartMasks:
+    """Return what gives each picture's parts in the pixels of the model's input."""
+    mean, std = get_normalisation(scoring.model)
+    image_size = scoring.config.model.image_size
+    transform = build_test_transform(scoring.config.transforms, image_size, mean=mean, std=std)
+    return PartMasks(scoring.pictures, transform)
+
+
+def score(
+    scoring: Scoring, masks: PartMasks, *, device: torch.device
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Score rollout.score_images test pictures; the table is empty without part annotation."""
+    rollout, model = scoring.config.rollout, scoring.model
+    if not scoring.pictures.report.discriminative_parts:
+        logger.info("no part annotation: overlays only, no scores")
+        return summarise_localization(pd.DataFrame()), {}
+    rows = scoring.pictures.select(SPLIT).index.to_numpy()
+    if rollout.score_images is not None and rollout.score_images < len(rows):
+        seed = np.random.SeedSequence(scoring.config.seed, spawn_key=(_SCORED_CHOICE,))
+        generator = np.random.default_rng(seed)
+        rows = np.sort(generator.choice(rows, rollout.score_images, replace=False))
+    if not len(rows):
+        return summarise_localization(pd.DataFrame()), {}
+    scores, num_left_out = score_looking(
+        model,
+        build_scoring_loader(scoring, SPLIT, rows=rows.tolist()),
+        masks,
+        device=device,
+        num_blocks=rollout.num_blocks,
+        tolerance=compute_tolerance(scoring),
+    )
+    counts = {"num_scored": len(rows) - num_left_out, "num_without_visible_parts": num_left_out}
+    return summarise_localization(scores), {f"{SPLIT}/{key}": n for key, n in counts.items()}
+
+
+_SCORED_CHOICE = 1001  # a spawn key of its own keeps this choice apart from others of the seed
+
+
+def compute_tolerance(scoring: Scoring) -> float:
+    """Return half a patch in pixels of the model's input: a rollout cannot point more finely."""
+    height, width = scoring.config.model.image_size
+    rows, columns = scoring.model.grid_size
+    return min(height / rows, width / columns) / 2
+
+
+def track(config: Config, metrics: dict[str, float], *, names: list[str]) -> None:
+    """Add scores and, where the pictures may be passed on, overlays to the run of train."""
+    if config.evaluate.weights is not None:
+        logger.info("evaluate.weights is given: nothing is added to the MLflow run of train")
+        return
+    tracker = resume_run(read_run_record("results/train/run.json"))
+    tracker.log_metrics(metrics, step=0)
+    tracker.log_file(RESULTS / "localization.csv", "rollout")
+    if config.dataset.redistributable:
+        for name in names:
+            tracker.log_file(GALLERY / f"{name}.png", "rollout")
+    tracker.end()
+
+
+if __name__ == "__main__":
+    main()
