@@ -26,6 +26,7 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
+from yaml import YAMLError as LegacyYAMLError  # Hydra reads with PyYAML
 
 from dcal.config import Config, ConfigError, parse_config, read_yaml
 from dcal.data.sources import check_options
@@ -202,7 +203,7 @@ def _compose_groups(choices: list[str], experiments: Path) -> dict[str, Any]:
         with initialize_config_dir(str(experiments.resolve()), version_base="1.3"):
             composed = compose("config", overrides=choices)
         tree = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, LegacyYAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{experiments}: cannot be composed: {reason}") from None
     assert isinstance(tree, dict)
