@@ -112,6 +112,42 @@ class History(lightning.Callback):
         self.log_metrics(values, step)
 
 
+class EpochReport(lightning.Callback):
+    """Say after each epoch how it went and how long the rest will take."""
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Start the clock."""
+        self._started, self._first_epoch = time.perf_counter(), trainer.current_epoch
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Print one line, with the scores of the split that is watched."""
+        assert isinstance(pl_module, DCALModule)
+        done = trainer.current_epoch + 1
+        elapsed = time.perf_counter() - self._started
+        left = elapsed / (done - self._first_epoch) * (int(trainer.max_epochs or done) - done)
+        scores = "".join(
+            f"  {key.split('/')[0]} {value:.3f}"
+            for key, value in pl_module.last_scores.items()
+            if key.endswith("top1_accuracy")
+        )
+        trainer.print(
+            f"epoch {done}/{trainer.max_epochs}{'  top-1' if scores else ''}{scores}"
+            f"  {format_seconds(elapsed)} gone, {format_seconds(left)} left"
+        )
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration as minutes and seconds, or hours and minutes."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
 class BestWeights(lightning.Callback):
     """Keep the weights of the epoch with the best score; the earliest of equal ones.
 

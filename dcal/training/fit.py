@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from dcal.data.datamodule import Loader, Loaders
 from dcal.models.build import count_parameters
 from dcal.models.cost import estimate_training_bytes
 from dcal.models.dcal import DCAL
-from dcal.training.callbacks import BestWeights, History, LogMetrics
+from dcal.training.callbacks import BestWeights, EpochReport, History, LogMetrics
 from dcal.training.module import DCALModule
 from dcal.training.runtime import LIGHTNING_PRECISION, Runtime, prepare_runtime
 
@@ -67,10 +68,11 @@ def fit(
         scored_split=scored_split,
     )
     best = BestWeights() if config.train.selection != "last" else None
-    trainer = _build_trainer(config, runtime, [history] + ([best] if best else []))
+    callbacks = [EpochReport(), history] + ([best] if best else [])
     started = time.perf_counter()
     with warnings.catch_warnings():
         _silence_lightning()
+        trainer = _build_trainer(config, runtime, callbacks)
         trainer.fit(module, loaders.train, scored_loader)
     seconds = time.perf_counter() - started
     history.write()
@@ -134,13 +136,16 @@ def _build_trainer(
     config: Config, runtime: Runtime, callbacks: list[lightning.Callback]
 ) -> lightning.Trainer:
     train = config.train
+    # In a file, a bar would be a line for each of its states; the epochs' lines are enough there.
+    is_terminal = sys.stderr.isatty()
     return lightning.Trainer(
         accelerator=runtime.accelerator,
         devices=1,
         precision=LIGHTNING_PRECISION[runtime.precision],
         max_epochs=train.epochs,
         accumulate_grad_batches=train.accumulate_steps,
-        callbacks=[TQDMProgressBar(refresh_rate=10), *callbacks],
+        callbacks=callbacks + ([TQDMProgressBar(leave=False)] if is_terminal else []),
+        enable_progress_bar=is_terminal,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
