@@ -25,8 +25,7 @@ setup: # .venv from requirements.lock; at once where that was done
 repro: setup ## run the pipeline of params.yaml: fetch, prepare, train, evaluate, rollout, report
 	@python -m pipelines.watch
 	@dvc repro $(ARGS)
-	@dvc metrics show --md
-	@echo "report: reports/report.html   curves: make ui   model: runs/train/model.safetensors"
+	@python -m pipelines.summary
 
 test: check ## lint, types, fast tests: at most 8 minutes on 2 cores
 	@OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow and not browser and not gpu" $(ARGS)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines import summary
+
+
+def test_the_summary_has_a_row_for_every_scored_branch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    summary.METRICS.parent.mkdir(parents=True)
+    metrics = {"test/sa/top1_accuracy": 0.875, "test/sa/ece": 0.03125, "test/num_scored": 6}
+    summary.METRICS.write_text(json.dumps(metrics))
+    summary.main()
+    said = capsys.readouterr().out
+    (row,) = [line for line in said.splitlines() if "0.8750" in line]
+    assert "sa" in row and "0.0312" in row
+    assert "glca" not in said
+    assert "reports/report.html" in said
+
+
+def test_without_results_the_summary_says_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="is missing; run: dvc repro"):
+        summary.main()

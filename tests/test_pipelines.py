@@ -1,0 +1,248 @@
+"""The pipeline as a user runs it: DVC, in a temporary clone, on drawn birds at smoke size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ["fetch", "prepare", "train", "evaluate", "rollout", "report"]
+AUTHOR = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+
+pytestmark = pytest.mark.slow
+
+
+class Project:
+    """A folder with the project's files under git, and what is run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str, succeeds: bool = True) -> str:
+        """Run a command as in a shell with the environment on its path; return what it said."""
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DCAL_", "DVC_ROOT", "MLFLOW_TRACKING", "MLFLOW_RUN", "GIT_"))
+        }
+        environment |= {
+            "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
+            "GIT_AUTHOR_NAME": "nobody",
+            "GIT_AUTHOR_EMAIL": "nobody@example.org",
+            "GIT_COMMITTER_NAME": "nobody",
+            "GIT_COMMITTER_EMAIL": "nobody@example.org",
+        }
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert (done.returncode == 0) == succeeds, done.stdout
+        return done.stdout
+
+    def compose(self, *arguments: str) -> None:
+        """Write params.yaml."""
+        self.run("python", "-m", "pipelines.compose", *arguments)
+
+    def repro(self, *arguments: str, succeeds: bool = True) -> list[str]:
+        """Run the pipeline and return the stages that ran."""
+        return find_stages(self.run("dvc", "repro", *arguments, succeeds=succeeds))
+
+    def read_json(self, path: str) -> dict[str, Any]:
+        """Read one of the results."""
+        content: dict[str, Any] = json.loads((self.folder / path).read_text())
+        return content
+
+    def changed_files(self) -> list[str]:
+        """Return what git would commit or take note of."""
+        said = self.run("git", "status", "--porcelain", "--untracked-files=all")
+        return [line[3:] for line in said.splitlines()]
+
+    def copy(self, folder: Path) -> Project:
+        """Return a copy with its DVC cache, results and history."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+
+def find_stages(said: str) -> list[str]:
+    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+
+
+def clone(folder: Path) -> Project:
+    """Copy the files that git knows as they are now, and commit them elsewhere."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        # A fresh clone has no results; those of this tree are not of the smoke preset.
+        if (ROOT / name).is_file() and not name.startswith("results/") and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    project = Project(folder)
+    project.run("git", "init", "-q")
+    project.run("git", "add", "-A")
+    project.run("git", *AUTHOR, "commit", "-qm", "Start")
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project whose whole pipeline ran once at smoke size; do not change it."""
+    project = clone(tmp_path_factory.mktemp("finished") / "project")
+    project.compose("preset=smoke")
+    assert project.repro() == STAGES
+    return project
+
+
+def test_a_fresh_clone_makes_every_file_and_shows_git_only_what_is_to_be_committed(
+    finished: Project,
+) -> None:
+    for made in (
+        "data/raw/birds_smoke",
+        "data/index/birds_smoke/index.parquet",
+        "runs/train/model.safetensors",
+        "runs/evaluate/predictions.parquet",
+        "runs/rollout",
+        "reports/report.html",
+        "mlflow.db",
+    ):
+        assert (finished.folder / made).exists()
+    changed = finished.changed_files()
+    assert {"dvc.lock", "params.yaml", "results/train/run.json"} <= set(changed)
+    assert [name for name in changed if not name.startswith("results/")] == [
+        "dvc.lock",
+        "params.yaml",
+    ]
+
+
+def test_no_committed_result_names_a_folder_of_this_machine(finished: Project) -> None:
+    for path in [*(finished.folder / "results").rglob("*"), finished.folder / "dvc.lock"]:
+        if path.is_file():
+            assert str(finished.folder) not in path.read_text()
+
+
+def test_a_second_repro_runs_nothing(finished: Project) -> None:
+    said = finished.run("dvc", "repro")
+    assert find_stages(said) == []
+    assert "Data and pipelines are up to date." in said
+
+
+def test_one_mlflow_run_carries_training_scores_and_pictures(
+    finished: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = find_runs(finished, monkeypatch)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id == finished.read_json("results/train/run.json")["run_id"]
+    assert {"train/loss", "test/both/top1_accuracy"} <= set(run.data.metrics)
+    assert run.data.params["model.top_r"] == "0.3"
+
+
+def find_runs(project: Project, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    from dcal.tracking.store import connect
+
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(project.folder))
+    client = connect()
+    experiments = [entry.experiment_id for entry in client.search_experiments()]
+    return list(client.search_runs(experiments))
+
+
+def test_a_changed_top_r_trains_anew_and_changes_the_scores(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.compose("preset=smoke", "model.top_r=0.8")
+    assert project.repro() == ["train", "evaluate", "rollout", "report"]
+    for name in ("results/evaluate/metrics.json", "results/train/metrics.json"):
+        assert project.read_json(name) != finished.read_json(name)
+    losses = [
+        pd.read_csv(entry.folder / "results/train/history.csv")["train/loss"].dropna().iloc[-1]
+        for entry in (finished, project)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_a_temporary_experiment_changes_a_scalar_and_is_tracked_in_the_projects_database(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "Results")
+    said = project.run("dvc", "exp", "run", "--temp", "-n", "bold-finch", "-S", "model.top_r=0.8")
+    assert find_stages(said) == ["train", "evaluate", "rollout", "report"]
+    assert project.changed_files() == []
+    runs = {run.data.params["model.top_r"]: run for run in find_runs(project, monkeypatch)}
+    assert set(runs) == {"0.3", "0.8"}
+    assert runs["0.8"].data.tags["dvc.exp_name"] == "bold-finch"
+    assert runs["0.8"].info.artifact_uri.startswith((project.folder / "mlruns").as_uri())
+    project.run("dvc", "exp", "apply", "bold-finch")
+    assert "top_r: 0.8" in (project.folder / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("dcal/visual/report/page.py", {"report"}),
+        ("dcal/data/sources/cub.py", {"prepare", "train", "evaluate", "rollout"}),
+        ("dcal/losses/objective.py", {"train"}),
+        ("dcal/tracking/runs.py", set()),
+    ],
+)
+def test_an_edit_makes_only_the_stages_stale_that_use_it(
+    place: str, expected: set[str], finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    path = project.folder / place
+    path.write_text(path.read_text() + "\n# A remark.\n")
+    assert set(json.loads(project.run("dvc", "status", "--json"))) == expected
+
+
+def test_after_a_broken_stage_git_sees_no_data(tmp_path: Path) -> None:
+    project = clone(tmp_path / "project")
+    project.compose("preset=smoke")
+    (project.folder / "pipelines" / "train.py").write_text("raise SystemExit('broken')\n")
+    assert project.repro(succeeds=False) == ["fetch", "prepare", "train"]
+    assert (project.folder / "data" / "raw" / "birds_smoke").is_dir()
+    changed = project.changed_files()
+    assert "pipelines/train.py" in changed
+    assert [name for name in changed if name.startswith(("data", "runs", "reports"))] == []
+
+
+def test_a_picture_added_to_a_folder_used_in_place_is_noticed_by_make(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pictures = tmp_path / "pictures"
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        (pictures / place).mkdir(parents=True)
+        for number in range(4):
+            Image.effect_noise((16, 16), 40 + number).convert("RGB").save(
+                pictures / place / f"{number}.png"
+            )
+    project = clone(tmp_path / "project")
+    project.compose("dataset=folder", f"dataset.source={pictures}", "dataset.name=mine")
+    assert project.repro("prepare") == ["fetch", "prepare"]
+    project.run("python", "-m", "pipelines.watch")
+    assert project.repro("prepare") == []
+    Image.effect_noise((16, 16), 90).convert("RGB").save(pictures / "test" / "a" / "new.png")
+    project.run("python", "-m", "pipelines.watch")
+    assert project.repro("prepare") == ["fetch", "prepare"]
+    assert project.read_json("data/index/mine/report.json")["counts"]["test"] == 9
+
+
+def test_a_group_through_dvc_is_refused_before_anything_runs(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    said = project.run("dvc", "exp", "run", "-S", "model.topr=0.2", succeeds=False)
+    assert "model.topr" in said
+    assert find_stages(said) == []
