@@ -11,6 +11,7 @@ import pandas as pd
 
 from dcal.config import load_config
 from dcal.data.datamodule import open_pictures
+from dcal.inference.scoring import read_predictions
 from dcal.models.weights import read_model_card
 from dcal.paths import write_atomically
 from dcal.tracking import read_run_record
@@ -51,7 +52,7 @@ def read_inputs() -> ReportInputs:
         confusion=pd.read_csv(find("results/evaluate/confusion.csv")),
         classes=pd.read_csv(find("results/evaluate/per_class.csv")),
         localization=pd.read_csv(find("results/rollout/localization.csv")),
-        predictions=pd.read_parquet(find("runs/evaluate/predictions.parquet")),
+        predictions=read_predictions("runs/evaluate/predictions.parquet"),
         gallery=pd.read_csv(find(gallery_folder / "index.csv"), dtype={"name": str}),
         gallery_folder=gallery_folder,
         pictures_root=pictures.root,

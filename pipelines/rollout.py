@@ -19,6 +19,7 @@ from dcal.inference.scoring import (
     build_scoring_loader,
     get_normalisation,
     open_scoring,
+    read_predictions,
 )
 from dcal.paths import write_atomically, write_json
 from dcal.tracking import read_run_record, resume_run
@@ -39,7 +40,7 @@ def main() -> None:
     config = load_config("params.yaml")
     device = torch.device(resolve_runtime(config.train).accelerator)
     scoring = open_scoring(config)
-    predictions = pd.read_parquet("runs/evaluate/predictions.parquet")
+    predictions = read_predictions("runs/evaluate/predictions.parquet")
     masks = build_masks(scoring)
     overlays, table = build_gallery(scoring, predictions, masks, split=SPLIT, device=device)
     summary, counts = score(scoring, masks, device=device)

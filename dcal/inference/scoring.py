@@ -145,6 +145,17 @@ def build_predictions(
     return table[["path", "label", "split"]].join(scored).reset_index(drop=True)
 
 
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read the table that the evaluate stage wrote.
+
+    Raises:
+        FileNotFoundError: It has not run.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; run: dvc repro evaluate")
+    return pd.read_parquet(path)
+
+
 def list_branches(predictions: pd.DataFrame) -> list[str]:
     """Return the branches that a table of predictions has, in the order sa, glca, both."""
     return [name for name in ("sa", "glca", "both") if f"{name}_prediction" in predictions]
