@@ -45,7 +45,8 @@ def main() -> None:
     loaders = build_loaders(pictures, config, mean=mean, std=std)
     torch.manual_seed(config.seed)  # of the new heads
     model = build_model(config.model, num_classes=len(pictures.report.class_names))
-    Console().print(describe_run(model, config, loaders, runtime), highlight=False)
+    lines = describe_run(model, config, loaders, runtime)
+    Console(soft_wrap=True).print(lines, highlight=False, markup=False)
 
     environment = describe_environment(device=runtime.device_name)
     fingerprint = compute_run_fingerprint(config, data_digest=pictures.report.digest)

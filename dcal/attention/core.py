@@ -47,4 +47,5 @@ def join_distractor(
 
     One softmax over the result is PWCA: K_c = [K_1; K_2], V_c = [V_1; V_2].
     """
-    return torch.cat((own, source[distractor_indices]), dim=2)
+    # index_select: its gradient adds whole images, that of indexing single elements.
+    return torch.cat((own, source.index_select(0, distractor_indices)), dim=2)

@@ -76,17 +76,18 @@ def run_last_block(
         attended = attend_in_block(block, project_queries(block, sa_class), keys, values)
         return Streams(finish_block(block, sa_class, attended), None)
     sa_rows, pwca_rows = streams.sa.shape[0], pairing.indices.shape[0]
-    is_first = streams.pwca is None
-    pwca_tokens = streams.sa[:pwca_rows] if streams.pwca is None else streams.pwca
-    both_class = torch.cat((sa_class, pwca_tokens[:num_images, :1]))
-    queries = project_queries(block, both_class)
-    tokens = streams.sa if is_first else torch.cat((streams.sa, pwca_tokens))
-    keys, values = project_keys_values(block, tokens)
-    sa_heads = Heads(queries[:num_images], keys[:sa_rows], values[:sa_rows])
-    start = 0 if is_first else sa_rows
-    pwca_heads = Heads(
-        queries[num_images:], keys[start : start + pwca_rows], values[start : start + pwca_rows]
-    )
+    if streams.pwca is None:
+        both_class = torch.cat((sa_class, sa_class))
+        sa_queries = pwca_queries = project_queries(block, sa_class)
+        keys, values = project_keys_values(block, streams.sa)
+        own_rows = slice(pwca_rows)
+    else:
+        both_class = torch.cat((sa_class, streams.pwca[:num_images, :1]))
+        sa_queries, pwca_queries = project_queries(block, both_class).chunk(2)
+        keys, values = project_keys_values(block, torch.cat((streams.sa, streams.pwca)))
+        own_rows = slice(sa_rows, None)
+    sa_heads = Heads(sa_queries, keys[:sa_rows], values[:sa_rows])
+    pwca_heads = Heads(pwca_queries, keys[own_rows], values[own_rows])
     source = pwca_heads if pairing.is_mutual else sa_heads
     sa_own = sa_heads.keys_values_of(num_images)
     pwca_own = pwca_heads.keys_values_of(num_images)
