@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dcal.data.raw import IN_PLACE_FILE
+from dcal.config import load_config
 from pipelines import fetch, watch
 from pipelines.compose import write_params
 
@@ -25,26 +25,34 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -
     return folder
 
 
-def listing() -> Path:
-    return Path("data/raw/mine") / IN_PLACE_FILE
+def is_changed() -> bool:
+    return watch.has_changed(load_config("params.yaml").dataset)
 
 
-def test_an_unchanged_folder_keeps_its_listing(fetched: Path) -> None:
-    before = listing().read_text()
+def test_an_unchanged_folder_is_not_fetched_again(fetched: Path) -> None:
+    assert not is_changed()
     watch.main()
-    assert listing().read_text() == before
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "replace"])
-def test_a_changed_folder_loses_its_listing_so_that_fetch_runs(change: str, fetched: Path) -> None:
+def test_a_changed_folder_is_noticed(change: str, fetched: Path) -> None:
     if change == "add":
         Image.new("RGB", (8, 8)).save(fetched / "train" / "a" / "1.png")
     elif change == "remove":
         (fetched / "train" / "a" / "0.png").unlink()
     else:
         Image.effect_noise((32, 32), 50).save(fetched / "train" / "a" / "0.png")
-    watch.main()
-    assert not listing().exists()
+    assert is_changed()
+
+
+def test_a_changed_folder_is_fetched_again_by_force(
+    fetched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fetched / "train" / "a" / "0.png").unlink()
+    monkeypatch.setattr(watch, "FETCH_AGAIN", ("python3", "-c", "raise SystemExit(7)"))
+    with pytest.raises(SystemExit) as stopped:
+        watch.main()
+    assert stopped.value.code == 7
 
 
 def test_a_folder_that_is_gone_is_one_sentence(fetched: Path) -> None:
