@@ -4,10 +4,10 @@
     python -m benchmarks.accuracy [--seeds 0 1 2] [--output results/benchmarks/birds.json]
 
 Runs what params.yaml composes, with three arms: `dcal` (all branches), `sa_steps` (GLCA and PWCA
-off, the same epochs) and `sa_time` (SA alone for as many epochs as DCAL's mean training time
-pays for). Every arm is scored on the test split with the weights its own rule selects. Beside
-them: chance, and the nearest neighbour in the train split by HSV histogram and by raw pixels.
-Nothing is logged to MLflow.
+off, the same epochs) and `sa_time` (SA alone for as many epochs as DCAL's time pays for, by the
+ratio of their training steps, measured in turn). Every arm is scored on the test split with the
+weights its own rule selects. Beside them: chance, and the nearest neighbour in the train split by
+HSV histogram and by raw pixels. Nothing is logged to MLflow.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import argparse
+import functools
 import json
 import math
 import statistics
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,16 +31,20 @@ import numpy as np
 import torch
 from scipy import stats
 
+from dcal.attention.pairing import draw_pairing
 from dcal.config import Config, load_config, parse_config
 from dcal.data.datamodule import Pictures, build_loaders, open_pictures
 from dcal.data.images import load_image
 from dcal.data.neighbours import compute_hsv_histogram, compute_neighbour_accuracy
 from dcal.models import build_model
 from dcal.models.backbone import get_normalisation
+from dcal.models.dcal import DCAL
 from dcal.tracking.environment import describe_environment
 from dcal.training.branches import compute_probabilities
 from dcal.training.fit import fit
 from dcal.training.runtime import resolve_runtime
+
+ARMS = ("dcal", "sa_steps", "sa_time")
 
 
 def main() -> None:
@@ -56,12 +62,15 @@ def main() -> None:
             device=resolve_runtime(config.train).device_name
         ).model_dump(mode="json"),
         "chance": 1 / len(pictures.report.class_names),
+        "step_time_ratio": measure_step_ratio(config, pictures),
         "neighbours": score_nearest_neighbours(pictures, config.model.image_size),
         "runs": [],
     }
-    for arm in ("dcal", "sa_steps", "sa_time"):
+    for arm in arguments.arms:
+        ratio = record["step_time_ratio"] if arm == "sa_time" else 1.0
         for seed in arguments.seeds:
-            run = run_arm(arm, config, pictures, seed=seed, epochs=_epochs(arm, config, record))
+            epochs = round(config.train.epochs * ratio)
+            run = run_arm(arm, config, pictures, seed=seed, epochs=epochs)
             record["runs"].append(run)
             print(json.dumps(run), flush=True)
             _write(arguments.output, record)
@@ -70,15 +79,46 @@ def main() -> None:
     print(format_table(record))
 
 
-def run_arm(
-    arm: str, config: Config, pictures: Pictures, *, seed: int, epochs: int
-) -> dict[str, Any]:
-    """Train one arm with one seed and score it on the test split."""
+def configure_arm(arm: str, config: Config, *, seed: int, epochs: int) -> Config:
+    """Return the config of an arm: both SA arms have GLCA and PWCA off."""
     tree = config.model_dump(mode="json")
     tree["seed"], tree["train"]["epochs"] = seed, epochs
     if arm != "dcal":
         tree["model"]["glca_blocks"] = tree["model"]["pwca_blocks"] = 0
-    changed = parse_config(tree)
+    return parse_config(tree)
+
+
+def measure_step_ratio(config: Config, pictures: Pictures, *, rounds: int = 8) -> float:
+    """Return the median ratio of a DCAL step's time to one of SA alone, run in turn."""
+    steps = []
+    for arm in ("dcal", "sa_steps"):
+        changed = configure_arm(arm, config, seed=0, epochs=1)
+        model = build_model(changed.model, len(pictures.report.class_names)).train()
+        images = torch.randn(config.train.batch_size, 3, *config.model.image_size)
+        pairing = draw_pairing(len(images), seed=0, step=0) if changed.model.pwca_blocks else None
+        steps.append(functools.partial(_run_step, model, images, pairing))
+    ratios = []
+    for _ in range(rounds + 1):
+        times = []
+        for step in steps:
+            started = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - started)
+        ratios.append(times[0] / times[1])
+    return statistics.median(ratios[1:])
+
+
+def _run_step(model: DCAL, images: torch.Tensor, pairing: torch.Tensor | None) -> None:
+    output = model(images, distractor_indices=pairing)
+    logits = [output.sa_logits, output.glca_logits, output.pwca_logits]
+    torch.stack([part.logsumexp(1).mean() for part in logits if part is not None]).sum().backward()
+
+
+def run_arm(
+    arm: str, config: Config, pictures: Pictures, *, seed: int, epochs: int
+) -> dict[str, Any]:
+    """Train one arm with one seed and score it on the test split."""
+    changed = configure_arm(arm, config, seed=seed, epochs=epochs)
     mean, std = get_normalisation(changed.model.backbone)
     loaders = build_loaders(pictures, changed, mean=mean, std=std)
     torch.manual_seed(seed)
@@ -173,20 +213,11 @@ def format_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _epochs(arm: str, config: Config, record: dict[str, Any]) -> int:
-    if arm != "sa_time":
-        return config.train.epochs
-    seconds = {
-        name: statistics.mean(r["train_seconds"] for r in record["runs"] if r["arm"] == name)
-        for name in ("dcal", "sa_steps")
-    }
-    return max(1, round(config.train.epochs * seconds["dcal"] / seconds["sa_steps"]))
-
-
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/birds.json"))
     return parser.parse_args()
 

@@ -1,0 +1,61 @@
+"""The whole pipeline on real photographs, where they lie beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.test_pipelines import ROOT, STAGES, Project, clone
+
+pytestmark = pytest.mark.slow
+
+
+def find_archive() -> Path:
+    """Return grocery.tar, in `$DCAL_REAL_DATA` or in shared/data beside the checkout."""
+    folder = Path(os.environ.get("DCAL_REAL_DATA") or ROOT.parent / "shared" / "data")
+    return folder / "grocery.tar"
+
+
+@pytest.fixture(scope="module")
+def grocery(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project that was trained on the photographs at a small size."""
+    if not find_archive().is_file():
+        pytest.skip(f"no photographs: {find_archive()} is not there (see DCAL_REAL_DATA)")
+    project = clone(tmp_path_factory.mktemp("grocery") / "project")
+    project.compose(
+        "preset=photos_64",
+        "dataset.name=grocery",
+        f"dataset.source={find_archive()}",
+        "dataset.redistributable=false",
+        "train.epochs=3",
+        "rollout.num_images=3",
+        "rollout.score_images=20",
+    )
+    assert project.repro() == STAGES
+    return project
+
+
+def test_every_photograph_is_listed_and_scored(grocery: Project) -> None:
+    report = grocery.read_json("data/index/grocery/report.json")
+    assert len(report["class_names"]) == 28
+    counts = report["counts"]
+    assert counts["train"] + counts["val"] == 859 and counts["test"] == 701
+    predictions = pd.read_parquet(grocery.folder / "runs/evaluate/predictions.parquet")
+    assert len(predictions) == 701 and predictions["path"].is_unique
+
+
+def test_three_epochs_do_better_than_chance(grocery: Project) -> None:
+    metrics = grocery.read_json("results/evaluate/metrics.json")
+    assert metrics["test/both/top1_accuracy"] > 2 / 28
+
+
+def test_pictures_that_may_not_be_passed_on_stay_out_of_the_page(grocery: Project) -> None:
+    page = (grocery.folder / "reports/report.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg" not in page and "data:image/webp" not in page
+
+
+def test_a_second_repro_of_an_archive_runs_nothing(grocery: Project) -> None:
+    assert grocery.repro() == []
