@@ -66,11 +66,11 @@ def compute_looking(model: DCAL, images: Tensor, *, num_blocks: int | None) -> L
     """
     compared = model.rollout(images, num_blocks)
     selection = model.rollout(images, get_selection_depth(model))
-    chosen = model(images).local_indices if model.selects_patches else None
-    is_chosen = chosen is not None
-    if chosen is None:
-        chosen = select_patches(selection.flatten(1), model.num_local_queries)
-    return Looking(compared.float().cpu(), selection.float().cpu(), chosen.cpu(), is_chosen)
+    # What the forward pass does as well, which would cost another pass.
+    chosen = select_patches(selection.flatten(1), model.num_local_queries)
+    return Looking(
+        compared.float().cpu(), selection.float().cpu(), chosen.cpu(), model.selects_patches
+    )
 
 
 def score_looking(

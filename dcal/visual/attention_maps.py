@@ -102,22 +102,25 @@ def draw_overlay(overlay: Overlay) -> Figure:
     from dcal.visual.figures import house_style, new_figure
 
     panels = paint_panels(overlay)
-    headings = {
+    texts = {
         "picture": "picture",
         "rollout": overlay.rollout_label,
         "choice": overlay.choice_label,
         "parts": "annotated parts",
     }
+    headings = [fill(texts[name], 38) for name in panels]
+    num_lines = 1 + max(heading.count("\n") for heading in headings)
     height, width = panels["picture"].shape[:2]
+    panel_width = 2.3
     with house_style():
-        panel_width = 2.3
-        figure = new_figure(panel_width * len(panels), panel_width * height / width + 0.85)
-        for axes, (name, pixels) in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-        ):
+        figure = new_figure(
+            panel_width * len(panels), panel_width * height / width + 0.32 + 0.15 * num_lines
+        )
+        places = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, heading, pixels in zip(places, headings, panels.values(), strict=True):
             axes.imshow(pixels)
             axes.set_axis_off()
-            axes.set_title(fill(headings[name], 38), fontsize=8, fontweight="normal")
+            axes.set_title(heading, fontsize=8, fontweight="normal")
         figure.suptitle(overlay.title, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
     return figure
 

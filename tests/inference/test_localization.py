@@ -73,3 +73,11 @@ def test_what_is_not_chosen_is_said_and_shown_as_what_would_be(changes: dict, sa
     depth = 4 - model.config.glca_blocks
     best = model.rollout(make_images(2), depth).flatten(1).argmax(dim=1)
     assert (looking.chosen[:, 0] == best).all()
+
+
+@pytest.mark.parametrize("glca_blocks", [1, 2])
+def test_the_chosen_patches_are_those_of_the_forward_pass(glca_blocks: int) -> None:
+    model = make_model(glca_blocks=glca_blocks).eval()
+    looking = compute_looking(model, make_images(5), num_blocks=None)
+    assert looking.is_chosen
+    assert (looking.chosen == model(make_images(5)).local_indices).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from dcal.data.index import SPLITS
 from dcal.visual.report.inputs import (
     ReportInputs,
     format_blocks,
@@ -85,7 +86,11 @@ def build_run(inputs: ReportInputs) -> dict[str, Any]:
 
 def _data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     dataset, report = inputs.config.dataset, inputs.index_report
-    counts = ", ".join(f"{format_count(count)} {split}" for split, count in report.counts.items())
+    counts = ", ".join(
+        f"{format_count(report.counts[split])} {split}"
+        for split in SPLITS
+        if split in report.counts
+    )
     kind = "drawn by a program" if inputs.is_drawn else "photographs or the user's own pictures"
     return [
         ("data set", f"{dataset.name} ({kind})"),
@@ -163,7 +168,7 @@ def _dump_parameters(inputs: ReportInputs) -> str:
     import yaml
 
     tree = inputs.config.model_dump(mode="json")
-    text: str = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
+    text: str = yaml.safe_dump(tree, sort_keys=False, default_flow_style=False)
     return text.rstrip()
 
 
