@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.project import STAGES, Project, clone
+
 # Before torch is imported: beside other workers, threads of OpenMP spin against each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -31,3 +33,12 @@ def own_work_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def repository() -> Path:
     """Return the folder that holds dvc.yaml."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a clone whose whole pipeline ran once at smoke size; do not change it, copy it."""
+    project = clone(tmp_path_factory.mktemp("finished") / "project")
+    project.compose("preset=smoke")
+    assert project.repro() == STAGES
+    return project

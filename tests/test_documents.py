@@ -1,0 +1,115 @@
+"""What README tells a reader to do works, at smoke size where it is long."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from pipelines.compose import compose_tree
+from tests.project import Project
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def read_blocks(language: str) -> list[str]:
+    """Return the code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def read_commands() -> list[str]:
+    """Return the lines of all shell blocks without their remarks."""
+    lines = "".join(read_blocks("bash")).splitlines()
+    return sorted({line.split("  #")[0].strip() for line in lines} - {""})
+
+
+COMMANDS = read_commands()
+COMPOSE = [line for line in COMMANDS if line.startswith("python -m pipelines.compose")]
+DVC = [line for line in COMMANDS if line.startswith("dvc ")]
+# Long, or of another's making: a test of their own below or elsewhere, or none.
+OTHERS = {"xdg-open reports/report.html"}
+
+
+def test_every_command_of_readme_is_of_a_kind_that_is_tested() -> None:
+    make = {line for line in COMMANDS if line.startswith("make ")}
+    assert set(COMMANDS) == {*COMPOSE, *DVC, *OTHERS, *make}
+    assert len(COMPOSE) > 3
+
+
+@pytest.mark.parametrize("command", COMPOSE)
+def test_every_composition_of_readme_composes(command: str) -> None:
+    compose_tree(command.split()[3:], ROOT / "experiments")
+
+
+@pytest.mark.parametrize(
+    "command",
+    sorted(set(re.findall(r"\bmake ([a-z][a-z-]*)", " ".join(re.findall("`.*?`", README))))),
+)
+def test_every_make_target_of_readme_exists(command: str) -> None:
+    assert f"\n{command}: " in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_every_linked_file_of_readme_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize(
+    "name", re.findall(r"(?:preset|paper|ablation|dataset)=[a-z_0-9]+", README)
+)
+def test_every_option_that_readme_names_exists(name: str) -> None:
+    group, _, option = name.partition("=")
+    assert (ROOT / "experiments" / group / f"{option}.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_the_commands_of_dvc_run_one_after_the_other(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "Results")
+    for command in DVC:
+        project.run(*command.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", read_blocks("python"))
+def test_the_python_of_readme_runs(code: str, finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.run("python", "-c", code)
+
+
+@pytest.mark.slow
+def test_the_files_that_readme_points_at_are_there(finished: Project) -> None:
+    table = [line.split("|")[2] for line in README.splitlines() if line.startswith("| ")]
+    places = [place for cell in table for place in re.findall(r"`([^`]+/[^`]*)`", cell)]
+    assert len(places) > 3
+    for place in places:
+        assert (finished.folder / place).exists(), place
+
+
+@pytest.mark.slow
+def test_make_repro_uses_the_environment_and_ends_with_scores_and_places(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    borrow_environment(project.folder)
+    first = project.run("make", "repro")
+    assert "setup:" not in first
+    assert "Data and pipelines are up to date." in first
+    assert "top-1" in first and "reports/report.html" in first
+
+
+def borrow_environment(folder: Path) -> None:
+    """Give a clone a .venv that is this environment, marked as made from the clone's lock."""
+    (folder / ".venv").mkdir()
+    for name in ("bin", "lib"):
+        (folder / ".venv" / name).symlink_to(Path(sys.prefix, name))
+    shutil.copy(Path(sys.prefix, "pyvenv.cfg"), folder / ".venv")
+    digest = sha256((folder / "requirements.lock").read_bytes()).hexdigest()
+    (folder / ".venv" / ".made-from").write_text(f"{digest} {os.path.realpath(folder)}\n")
