@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.test_pipelines import ROOT, STAGES, Project, clone
+from tests.project import ROOT, STAGES, Project, clone
 
 pytestmark = pytest.mark.slow
 
