@@ -126,7 +126,7 @@ class EvaluateConfig(Section):
     """Scores on the test split."""
 
     batch_size: Count
-    weights: str | None  # a model file or run to score; null = what the train stage made
+    weights: str | None  # a model file to score; null = what the train stage made
 
 
 class RolloutConfig(Section):

@@ -1,0 +1,74 @@
+"""The benchmarks measure what they say, at a size that takes seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import step
+from benchmarks.accuracy import ARMS, configure_arm, summarise
+from benchmarks.variants import VARIANT_NAMES, Job, build_variant
+from tests.training.factory import make_run_config
+
+JOB = Job("deit_tiny_patch16_224", (32, 48), 2)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return step._measure_job(JOB, "cpu", rounds=1)
+
+
+def test_every_variant_is_measured_beside_plain_timm(rows):
+    assert [row["variant"] for row in rows] == list(VARIANT_NAMES)
+    assert rows[0]["train_ratio"] == rows[0]["infer_ratio"] == 1.0
+    assert rows[0]["train_floor"] == rows[0]["infer_floor"] == 1.0
+    assert all(row["train_seconds"] > 0 and row["infer_seconds"] > 0 for row in rows)
+
+
+def test_the_table_names_machine_ratio_and_floor(rows):
+    record = {
+        "machine": step._describe_machine("cpu", 1),
+        "rows": [{**row, "memory_mib": 1.0} for row in rows],
+    }
+    table = step._format_table(record)
+    assert "torch" in table and "deit_tiny_patch16_224, 32 x 48, batch 2" in table
+    for name in VARIANT_NAMES:
+        assert f"\n{name} " in table
+
+
+@pytest.mark.parametrize(
+    "side, train, infer",
+    # paper.md, derived: a DCAL step needs about 2.1 to 2.4 plain steps; the economies of the
+    # last block and of the shared projection come off that.
+    [(224, (1.90, 2.14), (0.93, 1.0)), (448, (2.15, 2.40), (0.93, 1.0))],
+)
+def test_the_class_readouts_floor_is_what_the_arithmetic_demands(side, train, infer):
+    job = Job("deit_tiny_patch16_224", (side, side), 2)
+    plain, ours = (build_variant(name, job, device="cpu") for name in ("plain", "class"))
+    assert train[0] < ours.train_macs / plain.train_macs < train[1]
+    assert infer[0] < ours.infer_macs / plain.infer_macs < infer[1]
+
+
+def test_plain_arithmetic_is_the_papers_figure():
+    plain = build_variant("plain", Job("deit_tiny_patch16_224", (448, 448), 2), device="cpu")
+    assert plain.infer_macs / 1e9 == pytest.approx(7.12, abs=0.02)
+
+
+def test_arms_differ_in_their_branches_only():
+    config = make_run_config()
+    arms = {arm: configure_arm(arm, config, seed=5, epochs=4) for arm in ARMS}
+    assert arms["dcal"].model == config.model
+    assert arms["sa_steps"].model.glca_blocks == arms["sa_time"].model.pwca_blocks == 0
+    assert {arm.seed for arm in arms.values()} == {5}
+    assert {arm.train.epochs for arm in arms.values()} == {4}
+
+
+def test_the_summary_is_mean_deviation_and_students_interval():
+    runs = [
+        {"arm": "dcal", "epochs": 3, "train_seconds": 2.0, "top1": {"sa": value}}
+        for value in (0.8, 0.9, 1.0)
+    ]
+    (row,) = summarise(runs)
+    assert row["mean"] == pytest.approx(0.9) and row["std"] == pytest.approx(0.1)
+    assert row["half_interval_95"] == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-4)
+    (alone,) = summarise(runs[:1])
+    assert alone["std"] is None
