@@ -73,7 +73,7 @@ def build_gallery(
             record = _describe(scoring, row, said_of, branch=branch)
             record |= _label(looking, scoring) | {"name": f"{len(records):02d}"}
             overlay = _build_overlay(
-                looking, position, image=_to_pixels(batch["image"][position], scoring),
+                looking, position, image=to_pixels(batch["image"][position], scoring),
                 mask=masks(row), record=record,
             )  # fmt: skip
             records.append(record | {"has_parts": overlay.mask is not None})
@@ -136,7 +136,8 @@ def _build_overlay(
     )
 
 
-def _to_pixels(image: Tensor, scoring: Scoring) -> np.ndarray:
+def to_pixels(image: Tensor, scoring: Scoring) -> np.ndarray:
+    """Turn a normalised image (3, H, W) of this model back into 8-bit RGB (H, W, 3)."""
     mean, std = (torch.tensor(values)[:, None, None] for values in get_normalisation(scoring.model))
     pixels = ((image.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
     return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())  # (H, W, 3)
