@@ -25,7 +25,7 @@ class Project:
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("DCAL_", "DVC_ROOT", "MLFLOW_TRACKING", "MLFLOW_RUN", "GIT_"))
+            if not name.startswith(("DCAL_", "DVC_ROOT", "GIT_", "MAKE", "MLFLOW_TRACKING"))
         }
         environment |= {
             "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
