@@ -7,11 +7,20 @@ params.yaml lacks is an error, so the file always says everything that a run was
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -36,8 +45,7 @@ class Section(BaseModel):
 class DatasetConfig(Section):
     """Where pictures come from and how they are split."""
 
-    # Names the folders data/raw/<name> and data/index/<name>, so it must not lead out of them.
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: str  # names the folders data/raw/<name> and data/index/<name>
     kind: Literal["fgvc", "reid"]
     source_type: str  # module of dcal/data/sources that reads this layout: birds, folder, cub
     source: str | None  # a folder or archive that the user already has; null = fetch it
@@ -45,6 +53,16 @@ class DatasetConfig(Section):
     split_seed: NaturalNumber  # the held-out share is a function of this, never of `seed`
     redistributable: bool  # may its pictures appear in reports and leave this machine
     options: dict[str, Any]  # keys of the source's own, checked by the source
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, name: str) -> str:
+        # fetch replaces data/raw/<name>, so the name must not lead anywhere else.
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise ValueError(
+                "expected letters, digits, dots, dashes and underscores, because it names a folder"
+            )
+        return name
 
 
 class TransformsConfig(Section):

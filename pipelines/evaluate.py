@@ -31,6 +31,7 @@ from dcal.tracking import (
     start_run,
 )
 from dcal.training.runtime import resolve_runtime
+from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -129,4 +130,4 @@ def open_tracker(config: Config, scoring: Scoring) -> Tracker:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

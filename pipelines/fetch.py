@@ -6,6 +6,7 @@ import logging
 
 from dcal.config import load_config
 from dcal.data.raw import fetch_dataset, raw_root
+from pipelines.stage import run_stage
 
 
 def main() -> None:
@@ -17,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -10,6 +10,7 @@ from dcal.config import load_config
 from dcal.data.index import build_index, write_index
 from dcal.data.raw import raw_root
 from dcal.paths import index_folder
+from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -33,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -16,6 +16,7 @@ from dcal.models.weights import read_model_card
 from dcal.paths import write_atomically
 from dcal.tracking import read_run_record
 from dcal.visual.report import ReportInputs, render_report
+from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -77,4 +78,4 @@ def find(path: str | Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

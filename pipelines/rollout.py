@@ -26,6 +26,7 @@ from dcal.tracking import read_run_record, resume_run
 from dcal.training.runtime import resolve_runtime
 from dcal.visual.attention_maps import save_gallery
 from dcal.visual.gallery import build_gallery
+from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -118,4 +119,4 @@ def track(config: Config, metrics: dict[str, float], *, names: list[str]) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -28,6 +28,7 @@ from dcal.tracking.record import DatasetRecord, RunRecord, write_run_record
 from dcal.tracking.runs import start_run
 from dcal.training.fit import TrainingResult, describe_run, fit
 from dcal.training.runtime import resolve_runtime
+from pipelines.stage import run_stage
 
 MODEL_PATH = Path("runs/train/model.safetensors")
 RESULTS = Path("results/train")
@@ -149,4 +150,4 @@ def describe_uri(run_id: str | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

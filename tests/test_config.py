@@ -37,6 +37,12 @@ def test_overrides_change_single_values_of_any_type(params: Path) -> None:
     assert config.seed == 0
 
 
+@pytest.mark.parametrize("name", ["../mine", "a/b", "..", "", "/tmp/x"])
+def test_a_dataset_name_that_is_no_folder_name_is_refused(name: str, params: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.name: expected letters, digits"):
+        load_config(params, [f"dataset.name='{name}'"])
+
+
 @pytest.mark.parametrize("text", ["1e-5", "1.0e-05", "0.00001"])
 def test_small_numbers_are_numbers_however_they_are_written(text: str, params: Path) -> None:
     assert load_config(params, [f"train.lr={text}"]).train.lr == 1e-5

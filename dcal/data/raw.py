@@ -6,11 +6,10 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dcal.config import ConfigError, DatasetConfig
+from dcal.config import DatasetConfig
 from dcal.data.fetch import ARCHIVE_SUFFIXES, is_archive, unpack
 from dcal.data.sources import check_options, get_source
 from dcal.paths import raw_folder, replace_folder, work_root, write_json
@@ -127,11 +126,6 @@ def _find(source: str) -> Path | None:
 
 def _require_safe(dataset: DatasetConfig, folder: Path) -> None:
     """Refuse what would make replacing `folder` delete something that is not fetched."""
-    if not re.fullmatch(r"\w[\w.-]*", dataset.name):
-        raise ConfigError(
-            "dataset.name: expected letters, digits, dots, dashes and underscores, because it "
-            f"names a folder; got {dataset.name!r}"
-        )
     # A source that does not exist is the data set's own business: some take none.
     source = _find(dataset.source) if dataset.source is not None else None
     if source is not None and source.is_relative_to(folder.resolve()):

@@ -102,13 +102,6 @@ def test_a_source_that_fetching_would_delete_is_refused(inner: str) -> None:
     assert (folder / "train/a/000.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["../mine", "a/b", "..", "", "/tmp/x"])
-def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
-    folder = write_folder(tmp_path / "pictures", COUNTS)
-    with pytest.raises(ConfigError, match=r"dataset\.name: expected letters"):
-        fetch_dataset(make_dataset(name=name, source=str(folder)))
-
-
 def test_raw_root_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"run: python -m pipelines\.fetch"):
         raw_root(make_dataset())
