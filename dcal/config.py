@@ -25,6 +25,7 @@ from pydantic import (
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 NaturalNumber = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # Lightning seeds NumPy, which takes 32 bits
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
@@ -158,7 +159,7 @@ class RolloutConfig(Section):
 class Config(Section):
     """Everything a run is given: the whole of params.yaml."""
 
-    seed: NaturalNumber
+    seed: Seed
     dataset: DatasetConfig
     transforms: TransformsConfig
     model: ModelConfig
@@ -174,6 +175,11 @@ class Config(Section):
                 "train.batch_size: expected at least 2 while model.pwca_blocks is on, because a "
                 "picture needs another one as its distractor; got 1. Raise it, or set "
                 "model.pwca_blocks to 0"
+            )
+        if self.train.warmup_epochs > self.train.epochs:
+            raise ValueError(
+                f"train.warmup_epochs: expected at most train.epochs, which is "
+                f"{self.train.epochs}; got {self.train.warmup_epochs:g}. Lower it, or train longer"
             )
         if self.dataset.kind == "fgvc" and self.loss.triplet != "none":
             raise ValueError("loss.triplet: expected none for an fgvc dataset; it is for reid")

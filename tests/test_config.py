@@ -59,6 +59,7 @@ def test_small_numbers_are_numbers_however_they_are_written(text: str, params: P
         ("model.top_r=1.5", r"model\.top_r: should be less than or equal to 1; got 1\.5"),
         ("model.top_r='0.3'", r"model\.top_r: should be a valid number; got '0\.3'"),
         ("seed=-1", r"seed: should be greater than or equal to 0; got -1"),
+        ("seed=4294967296", r"seed: should be less than 4294967296; got 4294967296"),
         ("seed=1.0", r"seed: should be a valid integer; got 1\.0"),
         ("seed=true", r"seed: should be a valid integer; got True"),
         ("train.compile=yes", r"train\.compile: should be a valid boolean; got 'yes'"),
@@ -68,6 +69,10 @@ def test_small_numbers_are_numbers_however_they_are_written(text: str, params: P
         ("model.image_size=64", r"model\.image_size: .*; got 64"),
         ("model.image_size=[64]", r"model\.image_size\.1: .*"),
         ("loss.triplet=soft", r"loss\.triplet: expected none for an fgvc dataset; .*"),
+        (
+            "train.warmup_epochs=50",
+            r"train\.warmup_epochs: expected at most train\.epochs, which is 13; got 50\. .*",
+        ),
         ("train.batch_size=1", r"train\.batch_size: expected at least 2 .*; got 1\. .*"),
     ],
 )
@@ -81,6 +86,11 @@ def test_a_wrong_value_is_one_line_with_its_key(override: str, message: str, par
 def test_a_batch_of_one_is_fine_without_pwca(params: Path) -> None:
     config = load_config(params, ["train.batch_size=1", "model.pwca_blocks=0"])
     assert config.train.batch_size == 1
+
+
+def test_the_bounds_themselves_are_accepted(params: Path) -> None:
+    config = load_config(params, ["seed=4294967295", "train.epochs=2", "train.warmup_epochs=2.0"])
+    assert (config.seed, config.train.warmup_epochs) == (2**32 - 1, 2.0)
 
 
 def test_every_mistake_has_its_own_line(params: Path) -> None:
