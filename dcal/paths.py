@@ -43,11 +43,6 @@ def index_folder(dataset_name: str) -> Path:
     return Path("data/index") / dataset_name
 
 
-def checkpoint_folder(fingerprint: str) -> Path:
-    """Return the folder that a training run with this fingerprint keeps its checkpoints in."""
-    return work_root() / "checkpoints" / fingerprint
-
-
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is renamed, on error it is removed."""

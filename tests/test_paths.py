@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dcal.paths import (
-    checkpoint_folder,
     compute_code_digest,
     compute_file_digest,
     compute_fingerprint,
@@ -37,14 +36,6 @@ def test_the_work_root_is_asked_of_the_user_then_dvc_then_git(
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert work_root() == tmp_path
-
-
-def test_checkpoints_do_not_depend_on_the_current_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = checkpoint_folder("f00d")
-    monkeypatch.chdir(tmp_path)
-    assert checkpoint_folder("f00d") == before == work_root() / "checkpoints" / "f00d"
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

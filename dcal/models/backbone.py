@@ -6,6 +6,7 @@ place that makes a timm model.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import socket
 import urllib.parse
@@ -56,11 +57,16 @@ def create_backbone(
     if name == PICO_NAME:
         backbone = create_pico(image_size, drop_path=drop_path)
     else:
-        backbone = _create_timm(name, image_size, drop_path=drop_path, pretrained=pretrained)
+        # With a stride, at the weights' own size first: positions are resampled once, not twice.
+        size = image_size if stride is None else None
+        backbone = _create_timm(name, size, drop_path=drop_path, pretrained=pretrained)
     _check_architecture(backbone, name)
     patch_size = get_patch_size(backbone)
-    if stride is None or stride == patch_size:
+    if stride is None:
         _check_multiple(image_size, patch_size, name)
+    elif stride == patch_size:
+        _check_multiple(image_size, patch_size, name)
+        backbone.set_input_size(img_size=image_size)
     else:
         _set_stride(backbone, image_size, stride=stride, name=name)
     return backbone
@@ -85,9 +91,8 @@ def get_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the pixel mean and standard deviation that the pre-trained weights expect."""
     if name == PICO_NAME:
         return PICO_MEAN_STD
+    _require_known(name)
     config: Any = timm.get_pretrained_cfg(name)
-    if config is None:
-        config = timm.get_pretrained_cfg(name.split(".")[0])
     return tuple(config.mean), tuple(config.std)
 
 
@@ -99,20 +104,34 @@ def embed_tokens(backbone: VisionTransformer, images: Tensor) -> Tensor:
 
 
 def _create_timm(
-    name: str, image_size: tuple[int, int], *, drop_path: float, pretrained: bool
+    name: str, image_size: tuple[int, int] | None, *, drop_path: float, pretrained: bool
 ) -> VisionTransformer:
-    if not timm.is_model(name.split(".")[0]):
-        near = timm.list_models(f"*{name.split('_patch')[0].split('.')[0]}*")[:3]
-        known = ", ".join(near or ["dcal_pico", "deit_tiny_patch16_224", "vit_base_patch16_224"])
-        raise ValueError(f"model.backbone: no model is called {name}; some that are: {known}")
+    _require_known(name)
     options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": drop_path}
+    if image_size is not None:
+        options["img_size"] = image_size
     if pretrained:
         options["pretrained_cfg_overlay"] = {"file": str(_fetch_hub_weights(name))}
     try:
-        backbone = timm.create_model(name, pretrained=pretrained, img_size=image_size, **options)
+        backbone = timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
         raise ValueError(_refusal(name, f"it does not take an image size ({error})")) from None
     return cast(VisionTransformer, backbone)  # create_backbone checks that it is one
+
+
+def _require_known(name: str) -> None:
+    """Refuse an unknown architecture or tag, naming the nearest that exist."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        vits = [PICO_NAME, *timm.list_models(["deit*", "vit_*"])]
+        near = difflib.get_close_matches(architecture, vits, n=3, cutoff=0.4)
+        known = ", ".join(near or [PICO_NAME, "deit_tiny_patch16_224", "vit_base_patch16_224"])
+        raise ValueError(f"model.backbone: no model is called {name}; some that are: {known}")
+    tags = [model.partition(".")[2] for model in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise ValueError(
+            f"model.backbone: {architecture} has no tag {tag}; it has {', '.join(tags) or 'none'}"
+        )
 
 
 def _fetch_hub_weights(name: str) -> Path:
@@ -195,9 +214,10 @@ def _set_stride(
         raise ValueError(
             f"model.image_size: expected at least the patch size {patch_size}; got {image_size}"
         )
+    old_grid = get_grid_size(backbone)
     projection.stride = (stride, stride)
     rows, columns = ((side - patch_size) // stride + 1 for side in image_size)
-    old_grid = get_grid_size(backbone)
+    embed.img_size = image_size
     embed.grid_size, embed.num_patches = (rows, columns), rows * columns
     resize_position_embedding(backbone, old_grid=old_grid)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from dcal.models.weights import (
 
 if TYPE_CHECKING:
     from dcal.config import ModelConfig
+
+logger = logging.getLogger(__name__)
 
 
 def build_model(config: ModelConfig, num_classes: int) -> DCAL:
@@ -47,12 +50,13 @@ def build_model(config: ModelConfig, num_classes: int) -> DCAL:
         drop_path=config.drop_path,
         pretrained=config.weights == "hub",
     )
-    path = _weights_path(config.weights)
-    if path is not None:
-        load_backbone_weights(backbone, path)
+    path = locate_weights(config.weights)
+    if path is None:
+        return DCAL(backbone, config, num_classes=num_classes)
+    report = load_backbone_weights(backbone, path)
     model = DCAL(backbone, config, num_classes=num_classes)
-    if path is not None:
-        load_glca_weights(model, path)
+    load_glca_weights(model, path, report)
+    logger.info("%s: %s", path.name, report.describe())
     return model
 
 
@@ -65,17 +69,27 @@ def load_model(path: str | Path) -> DCAL:
     Raises:
         FileNotFoundError, ValueError: No such model, or a file that does not match its card.
     """
+    from pydantic import ValidationError
+
     from dcal.config import ModelConfig
 
     path = Path(path)
     card = read_model_card(path)
-    config = ModelConfig.model_validate({**card["config"]["model"], "weights": "none"})
-    model = build_model(config, num_classes=len(card["class_names"]))
-    tensors, _ = read_tensors(path)
     try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: does not match its card ({error})") from None
+        config = ModelConfig.model_validate({**card["config"]["model"], "weights": "none"})
+        num_classes = len(card["class_names"])
+    except (KeyError, TypeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path.with_suffix('.json')}: not the card of a model of this version ({reason}); "
+            "train it anew, or start from its weights with model.weights"
+        ) from None
+    model = build_model(config, num_classes=num_classes)
+    tensors, _ = read_tensors(path)
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    if expected != {name: value.shape for name, value in tensors.items()}:
+        raise ValueError(f"{path}: its tensors are not those of the model its card describes")
+    model.load_state_dict(tensors)
     model.card = card
     return model.eval()
 
@@ -85,7 +99,8 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _weights_path(weights: str) -> Path | None:
+def locate_weights(weights: str) -> Path | None:
+    """Return the file that `model.weights` names; None for `none` and `hub`."""
     if weights in ("none", "hub"):
         return None
     return EMBEDDED_WEIGHTS if weights == "embedded" else Path(weights)

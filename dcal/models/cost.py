@@ -7,7 +7,7 @@ Legend: N tokens, P prefix tokens, D width, R local queries.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from timm.layers.mlp import Mlp
@@ -16,6 +16,11 @@ from torch import nn
 
 from dcal.models.blocks import get_attention
 from dcal.models.dcal import DCAL
+
+if TYPE_CHECKING:
+    from dcal.config import TrainConfig
+
+_FROM_LOADER = ("same", "mixed", "noise")  # kinds of distractors that a batch may not hold
 
 
 class ForwardCost(NamedTuple):
@@ -29,7 +34,10 @@ class ForwardCost(NamedTuple):
 
 
 def count_forward_macs(model: DCAL) -> ForwardCost:
-    """Count the multiply-accumulates that one image's forward pass needs at the least."""
+    """Count the multiply-accumulates of one image's forward pass.
+
+    With distractors of the same batch (`stream: clean`), whose states SA has computed anyway.
+    """
     width, blocks = model.backbone.embed_dim, model.num_blocks
     tokens = model.num_patches + model.num_prefix_tokens
     config = model.config
@@ -57,22 +65,45 @@ def count_forward_macs(model: DCAL) -> ForwardCost:
     return ForwardCost(_count_embedding(model), sa, glca, pwca, rollout)
 
 
-def estimate_training_bytes(model: DCAL, batch_size: int, *, bytes_per_value: int = 4) -> int:
-    """Estimate what a training step holds: weights, gradients, Adam's moments and activations.
+def estimate_training_bytes(model: DCAL, train: TrainConfig, *, bytes_per_value: int = 4) -> int:
+    """Estimate what a training step holds: weights, gradients, moments, average, activations.
 
-    Activations: about 16 values of width D per token and block (norms, qkv, attention output,
-    FFN before and after its activation, residuals), for SA and for the PWCA blocks.
+    Args:
+        model: Its branches decide how many streams run.
+        train: Batch size, optimiser, averaging and checkpointing.
+        bytes_per_value: Of an activation: 4, or 2 under bf16.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    copies = 2 + (1 if train.optimizer == "sgd" else 2) + (train.ema_decay is not None)
+    values = count_activation_values(model, checkpointing=train.gradient_checkpointing)
+    return parameters * 4 * copies + train.batch_size * values * bytes_per_value
+
+
+def count_activation_values(model: DCAL, *, checkpointing: bool) -> int:
+    """Estimate the values that one image's forward pass keeps for the backward pass.
+
+    A block keeps about 16 values of width D per token (norms, queries, keys, values, attention
+    output, FFN before and after its activation), PWCA another 4 for the joined keys and values of
+    the pair, and GLCA 5 for the tokens it reads. With checkpointing a block keeps its input, and
+    one block at a time is recomputed whole.
+    """
+    config, width = model.config, model.backbone.embed_dim
     tokens = model.num_patches + model.num_prefix_tokens
-    streams = model.num_blocks + model.config.pwca_blocks + model.config.glca_blocks
-    values_per_token = 16 * model.backbone.embed_dim
-    activations = batch_size * tokens * values_per_token * streams * bytes_per_value
-    if model.config.pwca_blocks:
-        # Keys and values of the pair are joined in a copy of their own.
-        pair = 4 * model.backbone.embed_dim * model.config.pwca_blocks
-        activations += batch_size * tokens * pair * bytes_per_value
-    return parameters * 4 * 4 + activations
+    # Distractors from outside the batch take an SA pass of their own.
+    sa_streams = 2 if config.pwca_blocks and config.distractor in _FROM_LOADER else 1
+    whole_sa, whole_pwca = 16 * sa_streams, 20
+    # In the last block little more than keys and values is kept.
+    last_sa, last_pwca = 4 * sa_streams, 8
+    num_full = model.num_blocks - 1
+    num_pwca_full = max(0, config.pwca_blocks - 1)
+    per_token = 5 * config.glca_blocks
+    if checkpointing:
+        per_token += sa_streams * num_full + num_pwca_full + whole_sa
+        per_token += whole_pwca if config.pwca_blocks else 0
+    else:
+        per_token += whole_sa * num_full + last_sa
+        per_token += whole_pwca * num_pwca_full + (last_pwca if config.pwca_blocks else 0)
+    return tokens * width * per_token + sa_streams * _count_embedding_values(model)
 
 
 def _block_macs(queries: int, tokens: int, keys: int, width: int, hidden: int) -> int:
@@ -100,26 +131,35 @@ def _first_block(model: DCAL) -> Block:
 
 
 def _count_embedding(model: DCAL) -> int:
-    """Count the convolutions of the patch embedding by running shapes through them."""
-    total = 0
+    """Count the multiply-accumulates of the patch embedding's convolutions."""
+    return sum(
+        layer.weight[0].numel() * output.numel()
+        for layer, output in _run_embedding(model)
+        if isinstance(layer, nn.Conv2d)
+    )
 
-    def count(layer: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
-        assert isinstance(layer, nn.Conv2d)
-        per_output = layer.weight[0].numel()
-        total += per_output * output[0].numel()
+
+def _count_embedding_values(model: DCAL) -> int:
+    """Count what the layers of the patch embedding put out, the image among it."""
+    height, width = model.config.image_size
+    return 3 * height * width + sum(output.numel() for _, output in _run_embedding(model))
+
+
+def _run_embedding(model: DCAL) -> list[tuple[nn.Module, torch.Tensor]]:
+    """Return the innermost layers of the patch embedding and their outputs for one empty image."""
+    outputs: list[tuple[nn.Module, torch.Tensor]] = []
+
+    def note(layer: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        outputs.append((layer, output))
 
     embed = model.backbone.patch_embed
-    hooks = [m.register_forward_hook(count) for m in embed.modules() if isinstance(m, nn.Conv2d)]
+    leaves = [layer for layer in embed.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(note) for layer in leaves]
     try:
         with torch.no_grad():
-            weight = next(embed.parameters())
-            embed(
-                torch.zeros(
-                    1, 3, *model.config.image_size, device=weight.device, dtype=weight.dtype
-                )
-            )
+            like = next(embed.parameters())
+            embed(like.new_zeros(1, 3, *model.config.image_size))
     finally:
         for hook in hooks:
             hook.remove()
-    return total
+    return outputs

@@ -42,6 +42,17 @@ class WeightReport:
     missing: list[str] = field(default_factory=list)  # parameters that the file does not have
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)  # of another shape
+    started_anew: list[str] = field(default_factory=list)  # GLCA, where the file has another M
+
+    def describe(self) -> str:
+        """Say in one line what was taken and what was not."""
+        counts = {
+            "tensors loaded": self.loaded,
+            "resized": self.resized,
+            "left out (classifiers, or GLCA of another number of blocks)": self.skipped,
+            "of GLCA copied from SA instead": self.started_anew,
+        }
+        return ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
 
     def raise_if_incomplete(self, path: Path) -> None:
         """Raise a ValueError unless every parameter came and every tensor was used."""
@@ -85,23 +96,24 @@ def load_backbone_weights(backbone: VisionTransformer, path: str | Path) -> Weig
     return report
 
 
-def load_glca_weights(model: nn.Module, path: str | Path) -> WeightReport:
-    """Copy the GLCA blocks and norm of a DCAL file where it has them of the same number."""
+def load_glca_weights(model: nn.Module, path: str | Path, report: WeightReport) -> None:
+    """Copy the GLCA blocks and norm of a DCAL file where it has as many; note what becomes of them.
+
+    Classifiers are never taken: every task trains its own.
+    """
     tensors, _ = read_tensors(Path(path))
-    report = WeightReport()
     own = {name: value for name, value in tensors.items() if name.startswith("glca_")}
     own = {name: value for name, value in own.items() if not name.startswith("glca_head.")}
-    wanted = {
-        name
-        for name in model.state_dict()
-        if name.startswith("glca_") and not name.startswith("glca_head.")
-    }
-    if wanted and wanted == set(own):
-        state = model.state_dict()
-        for name, tensor in own.items():
-            state[name].copy_(tensor)
-            report.loaded.append(name)
-    return report
+    state = model.state_dict()
+    wanted = [name for name in state if name.startswith("glca_") and "glca_head." not in name]
+    report.skipped += [name for name in tensors if name.startswith(("sa_head.", "glca_head."))]
+    if set(wanted) != set(own):
+        report.skipped += sorted(own)
+        report.started_anew += [] if not own else wanted
+        return
+    for name, tensor in own.items():
+        state[name].copy_(tensor)
+        report.loaded.append(name)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -156,6 +168,7 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such model, or no card beside it.
+        ValueError: The card cannot be read.
     """
     card_path = Path(path).with_suffix(".json")
     if not Path(path).is_file() or not card_path.is_file():
@@ -163,7 +176,12 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
             f"{path}: expected a model file with {card_path.name} beside it; the train stage "
             "writes both to runs/train"
         )
-    card: dict[str, Any] = json.loads(card_path.read_text(encoding="utf-8"))
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{card_path}: not a readable card ({error})") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"{card_path}: expected a mapping; got a {type(card).__name__}")
     return card
 
 

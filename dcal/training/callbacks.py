@@ -40,6 +40,7 @@ class History(lightning.Callback):
         self._images_since = 0
         self._time_since = 0.0
         self._lr = 0.0
+        self._logged_step = 0
 
     def on_before_optimizer_step(
         self,
@@ -64,9 +65,9 @@ class History(lightning.Callback):
         batch: dict[str, Tensor],
         batch_idx: int,
     ) -> None:
-        """Log a point every `log_every` batches."""
+        """Log a point every `log_every` optimiser steps: the means over all batches since."""
         self._images_since += len(batch["label"])
-        if (batch_idx + 1) % self.log_every == 0:
+        if trainer.global_step - self._logged_step >= self.log_every:
             self._log_training(trainer, pl_module)
 
     def on_train_epoch_end(
@@ -98,6 +99,7 @@ class History(lightning.Callback):
         values["train/lr"] = self._lr
         for branch, value in module.objective.get_log_variances().items():
             values[f"train/log_variance/{branch}"] = float(value)
+        self._logged_step = trainer.global_step
         now = time.perf_counter()
         if self._images_since and now > self._time_since:
             speed = self._images_since * trainer.world_size / (now - self._time_since)

@@ -113,9 +113,8 @@ def describe_run(model: DCAL, config: Config, loaders: Loaders, runtime: Runtime
         branches.append(f"GLCA x{config.model.glca_blocks} ({readout}{share})")
     if config.model.pwca_blocks:
         branches.append(f"PWCA x{config.model.pwca_blocks}")
-    memory = estimate_training_bytes(
-        model, train.batch_size, bytes_per_value=2 if runtime.precision == "bf16" else 4
-    )
+    bytes_per_value = 2 if runtime.precision == "bf16" else 4
+    memory = estimate_training_bytes(model, train, bytes_per_value=bytes_per_value)
     num_train = len(loaders.train.dataset)  # type: ignore[arg-type]
     return "\n".join(
         (

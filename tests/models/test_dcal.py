@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 
-from dcal.models import count_parameters
+from dcal.attention import core
+from dcal.models import count_parameters, streams
 from tests.models.factory import make_backbone, make_config, make_images, make_model
 from tests.oracles import ExplicitDCAL
 
@@ -60,15 +61,15 @@ def test_pwca_depends_on_the_distractor_and_sa_does_not():
     assert torch.equal(first.glca_logits, second.glca_logits)
 
 
-def test_pwcas_loss_alone_reaches_every_sa_block_with_the_distractor_detached():
+def test_pwcas_loss_alone_reaches_every_sa_block_with_the_distractor_detached(monkeypatch):
+    def join_detached(own, source, indices):
+        return core.join_distractor(own, source.detach(), indices)
+
+    monkeypatch.setattr(streams, "join_distractor", join_detached)
     model = make_model(pwca_blocks=4)
-    images = make_images()
-    explicit = ExplicitDCAL(model)
-    sa_tokens, _ = explicit.run_sa(images)
-    with torch.no_grad():
-        distractors = [tokens[INDICES].detach() for tokens in sa_tokens]
-    final = explicit.run_pwca(sa_tokens, distractors)
-    model.backbone.norm(final)[:, 0].sum().backward()
+    others = make_images(seed=4).requires_grad_()
+    model(make_images(), distractor_images=others).pwca_logits.sum().backward()
+    assert others.grad is None or not others.grad.any()
     for block in model.backbone.blocks:
         assert block.attn.qkv.weight.grad.abs().sum() > 0
         assert block.mlp.fc1.weight.grad.abs().sum() > 0

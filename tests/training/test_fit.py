@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import pytest
 import torch
@@ -71,6 +73,15 @@ def test_history_holds_every_curve_and_goes_to_the_tracker_point_for_point(tmp_p
     for step, values in points:
         for name, value in values.items():
             assert history.loc[step, name] == pytest.approx(value)
+
+
+def test_with_accumulation_a_point_is_a_step_and_none_is_lost(tmp_path):
+    points = []
+    config = make_run_config(accumulate_steps=2, batch_size=3, log_every=1, selection="last")
+    run(config, tmp_path, points=points, num_train=18)
+    logged = [step for step, values in points if "train/loss" in values]
+    assert logged == [1, 2, 3, 4, 5, 6]  # two epochs of six batches
+    assert pd.read_csv(tmp_path / "history.csv")["train/loss"].notna().sum() == 6
 
 
 def test_the_logged_rate_is_the_one_the_step_took(tmp_path):
@@ -156,6 +167,18 @@ def test_every_kind_of_distractor_trains(tmp_path, distractor):
 def test_branches_can_be_off(tmp_path, model):
     result = run(make_run_config(epochs=1, model=model), tmp_path)
     assert ("val/both/top1_accuracy" in result.scores) == (model.get("glca_blocks", 1) > 0)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_gives_the_eager_runs_weights(tmp_path):
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("torch.compile on a CPU needs a C++ compiler")
+    model = {"drop_path": 0.0}
+    eager = run(make_run_config(epochs=1, model=model), tmp_path / "a")
+    compiled = run(make_run_config(epochs=1, model=model, compile=True), tmp_path / "b")
+    assert list(state_of(eager)) == list(state_of(compiled))
+    for name, tensor in state_of(eager).items():
+        torch.testing.assert_close(state_of(compiled)[name], tensor, rtol=1e-2, atol=1e-4)
 
 
 def test_gradient_checkpointing_trains_to_the_same_weights(tmp_path):
