@@ -181,8 +181,13 @@ class Config(Section):
                 f"train.warmup_epochs: expected at most train.epochs, which is "
                 f"{self.train.epochs}; got {self.train.warmup_epochs:g}. Lower it, or train longer"
             )
-        if self.dataset.kind == "fgvc" and self.loss.triplet != "none":
-            raise ValueError("loss.triplet: expected none for an fgvc dataset; it is for reid")
+        if self.dataset.kind == "reid":
+            raise ValueError("dataset.kind: reid is not built yet: expected fgvc; got reid")
+        for key, value in (("loss.triplet", self.loss.triplet), ("model.neck", self.model.neck)):
+            if value != "none":
+                raise ValueError(
+                    f"{key}: expected none for an fgvc dataset, because it is for reid; got {value}"
+                )
         return self
 
 
