@@ -4,7 +4,8 @@
 
 All variants of a job run in one process, in turn, round by round: a machine that slows down slows
 all of them. Printed are medians, the ratio to plain timm (the median over rounds of the ratio
-within a round), and that ratio's analytic floor by multiply-accumulates. Memory is the peak of a
+within a round), and that ratio's analytic floor: the multiply-accumulates that the variant needs,
+for `explicit` those of the method done without waste. Memory is the peak of a
 process of its own per variant, above what its imports take.
 """
 

@@ -21,8 +21,14 @@ from dcal.config import Config, load_config
 from dcal.data.datamodule import Pictures, build_loaders, open_pictures
 from dcal.models import build_model, count_parameters
 from dcal.models.backbone import get_normalisation
+from dcal.models.build import locate_weights
 from dcal.models.weights import save_model
-from dcal.paths import compute_code_digest, compute_fingerprint, write_json
+from dcal.paths import (
+    compute_code_digest,
+    compute_file_digest,
+    compute_fingerprint,
+    write_json,
+)
 from dcal.tracking.environment import describe_environment
 from dcal.tracking.record import DatasetRecord, RunRecord, write_run_record
 from dcal.tracking.runs import start_run
@@ -33,6 +39,8 @@ from pipelines.stage import run_stage
 MODEL_PATH = Path("runs/train/model.safetensors")
 RESULTS = Path("results/train")
 SECTIONS = ("seed", "dataset", "transforms", "model", "loss", "train")
+# What cannot change a weight: where equal pictures lie, who may see them, how the run is watched.
+WITHOUT_EFFECT = {"dataset": {"source", "redistributable"}, "train": {"workers", "log_every"}}
 CODE = ("attention", "data", "losses", "metrics", "models", "training")
 
 
@@ -46,6 +54,7 @@ def main() -> None:
     loaders = build_loaders(pictures, config, mean=mean, std=std)
     torch.manual_seed(config.seed)  # of the new heads
     model = build_model(config.model, num_classes=len(pictures.report.class_names))
+    check_rollout_depth(config, model.num_blocks)
     lines = describe_run(model, config, loaders, runtime)
     Console(soft_wrap=True).print(lines, highlight=False, markup=False)
 
@@ -92,14 +101,26 @@ def main() -> None:
 
 
 def compute_run_fingerprint(config: Config, *, data_digest: str) -> str:
-    """Return what tells this run from any with other parameters, data or code."""
+    """Return what tells this run from any with other parameters, data, code or starting weights."""
     package = Path(dcal.__file__).parent
-    params = config.model_dump(mode="json")
+    params = config.model_dump(mode="json", include=set(SECTIONS), exclude=WITHOUT_EFFECT)
+    weights = locate_weights(config.model.weights)
+    params["weights_sha256"] = None if weights is None else compute_file_digest(weights)
     return compute_fingerprint(
-        {section: params[section] for section in SECTIONS},
+        params,
         data_digest=data_digest,
         code_digest=compute_code_digest([package / folder for folder in CODE]),
     )
+
+
+def check_rollout_depth(config: Config, num_blocks: int) -> None:
+    """Refuse a depth that the rollout stage could not draw, before hours of training."""
+    depth = config.rollout.num_blocks
+    if depth is not None and depth > num_blocks:
+        raise ValueError(
+            f"rollout.num_blocks: expected 1 to {num_blocks}, the blocks of "
+            f"{config.model.backbone}, or null for all; got {depth}"
+        )
 
 
 def build_card(
