@@ -103,7 +103,7 @@ def test_a_temporary_experiment_changes_a_scalar_and_is_tracked_in_the_projects_
     ("place", "expected"),
     [
         ("dcal/visual/report/page.py", {"report"}),
-        ("dcal/data/sources/cub.py", {"prepare", "train", "evaluate", "rollout"}),
+        ("dcal/data/sources/cub.py", {"prepare", "train", "evaluate", "rollout", "report"}),
         ("dcal/losses/objective.py", {"train"}),
         ("dcal/tracking/runs.py", set()),
     ],
@@ -115,6 +115,21 @@ def test_an_edit_makes_only_the_stages_stale_that_use_it(
     path = project.folder / place
     path.write_text(path.read_text() + "\n# A remark.\n")
     assert set(json.loads(project.run("dvc", "status", "--json"))) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["train.workers=1", "train.log_every=7", "dataset.redistributable=false"],
+)
+def test_what_cannot_change_a_model_does_not_train_anew(
+    change: str, finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.compose("preset=smoke", change)
+    # What prepare makes of it is looked at too: train depends on the table alone.
+    project.repro("prepare")
+    stale = set(json.loads(project.run("dvc", "status", "--json")))
+    assert "report" in stale and not stale & {"prepare", "train", "evaluate"}
 
 
 def test_after_a_broken_stage_git_sees_no_data(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""What dvc.yaml says a stage depends on, against what its code imports."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dcal.config import Config, TrainConfig
+from tests.project import ROOT, STAGES
+
+# Imported by most stages, and no part of what it computes.
+EXEMPT = {
+    "dcal/config.py": "its content is in params",
+    "dcal/paths.py": "names and writes files",
+    "dcal/tracking": "tells MLflow what was computed",
+    "pipelines/stage.py": "turns errors into sentences",
+}
+# Imported along with something else that the stage does use.
+EXEMPT_IN = {
+    "evaluate": {"dcal/losses": "branches.py names a type of it; scores need no loss"},
+    "rollout": {"dcal/losses": "branches.py names a type of it; rollouts need no loss"},
+    # dcal/inference reads tables here; no model is built or run.
+    "report": {
+        "dcal/attention": "part of the model",
+        "dcal/losses": "part of training",
+        "dcal/metrics": "the scores come from files",
+        "dcal/models": "but weights.py, which reads the card",
+        "dcal/training": "the scores come from files",
+    },
+}
+# Chosen by name at run time; the birds stand for all.
+LOADED_BY_NAME = {"fetch": "dcal/data/sources/birds.py", "prepare": "dcal/data/sources/birds.py"}
+
+
+def read_stages() -> dict[str, Any]:
+    stages: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    return stages["stages"]
+
+
+def find_module(name: str) -> Path | None:
+    place = ROOT / name.replace(".", "/")
+    found = [path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()]
+    return found[0] if found else None
+
+
+@cache
+def list_imports(path: Path) -> frozenset[Path]:
+    """Return the project's files that a file imports anywhere but for its annotations."""
+    names: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        nodes += ast.iter_child_nodes(node)
+    # dcal/__init__.py imports on request only, so it brings nothing by being imported.
+    found = {find_module(name) for name in names} - {None, ROOT / "dcal" / "__init__.py"}
+    return frozenset(found)
+
+
+def list_imported_files(stage: str) -> set[str]:
+    """Return all files that a stage's module imports, directly or not, itself included."""
+    places = [f"pipelines/{stage}.py", LOADED_BY_NAME.get(stage)]
+    waiting = [ROOT / place for place in places if place]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting += list_imports(path)
+    return {path.relative_to(ROOT).as_posix() for path in seen if holds_code(path)}
+
+
+def holds_code(path: Path) -> bool:
+    """Say whether a file has more than a docstring, which is all that most __init__.py have."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(not isinstance(node, ast.Expr) for node in body)
+
+
+def is_below(path: str, places: list[str]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def list_deps(stage: str) -> list[str]:
+    source_type = "${dataset.source_type}"
+    return [dep.replace(source_type, "birds") for dep in read_stages()[stage]["deps"]]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_every_file_that_it_imports(stage: str) -> None:
+    allowed = [*list_deps(stage), *EXEMPT, *EXEMPT_IN.get(stage, {})]
+    missing = [path for path in list_imported_files(stage) if not is_below(path, allowed)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_names_no_code_that_it_does_not_use(stage: str) -> None:
+    files = list_imported_files(stage)
+    code = [dep for dep in list_deps(stage) if dep.startswith(("dcal", "pipelines"))]
+    assert [dep for dep in code if not any(is_below(path, [dep]) for path in files)] == []
+
+
+def test_exemptions_are_needed() -> None:
+    everything = {stage: list_imported_files(stage) for stage in STAGES}
+    for place in EXEMPT:
+        assert any(is_below(path, [place]) for files in everything.values() for path in files)
+    for stage, places in EXEMPT_IN.items():
+        for place in places:
+            assert any(is_below(path, [place]) for path in everything[stage])
+
+
+def test_params_are_keys_of_the_tree() -> None:
+    for stage in read_stages().values():
+        for key in stage["params"]:
+            section = Config
+            for part in key.split("."):
+                section = section.model_fields[part].annotation
+
+
+def test_training_depends_on_every_key_of_train_that_can_change_its_result() -> None:
+    keys = {f"train.{name}" for name in TrainConfig.model_fields}
+    listed = {key for key in read_stages()["train"]["params"] if key.startswith("train.")}
+    assert keys - listed == {"train.workers", "train.log_every"}
