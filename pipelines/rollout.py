@@ -53,7 +53,7 @@ def main() -> None:
     track(config, metrics, names=table["name"].tolist())
     logger.info("%d overlays in %s", len(table), GALLERY)
     for row in summary.to_dict("records"):
-        logger.info("%-4s %-15s %.3f (chance %.3f)", *(row[key] for key in _LOGGED))
+        logger.info("%-9s %-15s %.3f (chance %.3f)", *(row[key] for key in _LOGGED))
 
 
 _LOGGED = ("branch", "score", "value", "chance")

@@ -182,6 +182,8 @@ def summarise_localization(scores: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (branch, num_blocks), part in scores.groupby(["branch", "num_blocks"], sort=False):
         for score, chance in chances.items():
+            if score not in part:  # no model of these chose patches
+                continue
             values = part[score].dropna()
             if len(values):
                 expected = float(part[chance].mean())

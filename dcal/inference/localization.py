@@ -2,8 +2,9 @@
 
 Two depths matter. Models are compared at one and the same depth, all L blocks unless told
 otherwise: that rollout is the SA stream's, with or without the other branches. GLCA selects by
-the rollout over the blocks below it, L - M of them: that depth is scored as well, with the patches
-that are chosen there.
+the rollout over the blocks below it, L - M of them: where a model does select, that depth is scored
+as well, with the patches that are chosen there. It is the SA stream's rollout too, so its scores
+are called those of the selection and not of GLCA.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dcal.metrics.localization import (
 )
 from dcal.models.dcal import DCAL
 
-COMPARED, SELECTION = "sa", "glca"  # the branch names that the two depths are reported under
+COMPARED, SELECTION = "sa", "selection"  # the names that the two depths are reported under
 
 
 class Looking(NamedTuple):
@@ -82,7 +83,7 @@ def score_looking(
     num_blocks: int | None,
     tolerance: float,
 ) -> tuple[pd.DataFrame, int]:
-    """Score every picture of a loader at both depths.
+    """Score every picture of a loader at the compared depth and at the one that selects, if any.
 
     Args:
         model: In evaluation mode; it is moved to `device`.
@@ -94,7 +95,8 @@ def score_looking(
 
     Returns:
         One row a picture and depth: row, branch, num_blocks, pointing_game, pointing_game_chance,
-        energy_share, area_share and, at the depth that selects, chosen_on_parts, parts_chosen and
+        energy_share, area_share; the branch is `sa` at the compared depth. Where the model selects
+        patches also rows of the branch `selection`, which add chosen_on_parts, parts_chosen and
         chosen_share. And the number of pictures left out because no part is visible in them.
     """
     model.to(device)
@@ -127,16 +129,20 @@ def _score_picture(
         "pointing_game_chance": pointing_game_chance(near, grid_size=grid_size),
         "area_share": area_share(mask),
     }
-    records: list[dict[str, Any]] = []
-    for branch, rollouts in ((COMPARED, looking.compared), (SELECTION, looking.selection)):
-        records.append(
-            {
-                "branch": branch,
-                "pointing_game": float(pointing_game_hit(rollouts[position], near)),
-                "energy_share": energy_share(rollouts[position], mask),
-                **common,
-            }
-        )
+    maps = {COMPARED: looking.compared[position]}
+    if looking.is_chosen:
+        maps[SELECTION] = looking.selection[position]
+    records: list[dict[str, Any]] = [
+        {
+            "branch": branch,
+            "pointing_game": float(pointing_game_hit(rollout, near)),
+            "energy_share": energy_share(rollout, mask),
+            **common,
+        }
+        for branch, rollout in maps.items()
+    ]
+    if not looking.is_chosen:
+        return records
     on_parts, covered = chosen_on_mask(looking.chosen[position], mask, grid_size=grid_size)
     chosen_share = looking.chosen.shape[1] / looking.selection[position].numel()
     records[-1] |= {

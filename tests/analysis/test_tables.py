@@ -108,7 +108,7 @@ def test_localisation_is_averaged_over_pictures_for_each_depth() -> None:
             {"branch": "sa", "num_blocks": 6, "pointing_game": 1, "energy_share": 0.3, **common},
             {"branch": "sa", "num_blocks": 6, "pointing_game": 0, "energy_share": 0.1, **common},
             {
-                "branch": "glca",
+                "branch": "selection",
                 "num_blocks": 5,
                 "pointing_game": 1,
                 "energy_share": 0.2,
@@ -124,7 +124,7 @@ def test_localisation_is_averaged_over_pictures_for_each_depth() -> None:
     assert metrics["test/sa/pointing_game"] == 0.5
     assert metrics["test/sa/energy_share"] == pytest.approx(0.2)
     assert metrics["test/sa/energy_share_chance"] == pytest.approx(0.1)
-    assert metrics["test/glca/parts_chosen_chance"] == pytest.approx(0.3)
+    assert metrics["test/selection/parts_chosen_chance"] == pytest.approx(0.3)
     assert "test/sa/chosen_on_parts" not in metrics
     assert summary["num_pictures"].tolist() == [2, 2, 1, 1, 1, 1]
 

@@ -30,7 +30,7 @@ def test_both_depths_are_scored_and_pictures_without_parts_are_counted() -> None
     assert num_left_out == 2
     assert scores["row"].tolist() == [0, 0, 3, 3]
     assert scores["num_blocks"].tolist() == [4, 2, 4, 2]
-    assert scores["branch"].tolist() == ["sa", "glca", "sa", "glca"]
+    assert scores["branch"].tolist() == ["sa", "selection", "sa", "selection"]
 
 
 def test_scores_are_those_of_the_public_rollout_and_choice() -> None:
@@ -46,7 +46,7 @@ def test_scores_are_those_of_the_public_rollout_and_choice() -> None:
     )
     mask = make_mask(3)
     assert mask is not None
-    for branch, depth in (("sa", 2), ("glca", 3)):
+    for branch, depth in (("sa", 2), ("selection", 3)):
         rollout = model.rollout(images, depth)[3]
         found = scores[(scores["row"] == 3) & (scores["branch"] == branch)].iloc[0]
         assert found["energy_share"] == pytest.approx(energy_share(rollout, mask), abs=1e-6)
@@ -55,6 +55,20 @@ def test_scores_are_those_of_the_public_rollout_and_choice() -> None:
     expected = chosen_on_mask(chosen, mask, grid_size=model.grid_size)
     assert (found["chosen_on_parts"], found["parts_chosen"]) == pytest.approx(expected)
     assert found["chosen_share"] == model.num_local_queries / model.num_patches
+
+
+@pytest.mark.parametrize("changes", [{"readout": "class"}, {"glca_blocks": 0}])
+def test_a_model_that_selects_nothing_has_no_scores_of_a_selection(changes: dict) -> None:
+    scores, _ = score_looking(
+        make_model(**changes).eval(),
+        [{"image": make_images(1), "row": torch.tensor([3])}],
+        make_mask,
+        device=CPU,
+        num_blocks=None,
+        tolerance=0.0,
+    )
+    assert scores["branch"].tolist() == ["sa"]
+    assert "chosen_on_parts" not in scores and "chosen_share" not in scores
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ def test_every_stage_leaves_its_files_and_adds_to_the_run_of_training(
     scores = read_json("results/rollout/metrics.json")
     assert scores["test/num_scored"] + scores["test/num_without_visible_parts"] == 20
     assert 0 < scores["test/sa/energy_share_chance"] < 0.5
+    assert 0 <= scores["test/selection/parts_chosen"] <= 1
+    assert not any(key.startswith("test/glca/") for key in scores)
     gallery = pd.read_csv("runs/rollout/index.csv", dtype={"name": str})
     assert gallery["name"].tolist() == ["00", "01", "02", "03"] and gallery["has_parts"].all()
     with Image.open("runs/rollout/panels/00_picture.webp") as image:
@@ -83,6 +85,20 @@ def test_the_picture_shown_is_the_picture_that_the_model_saw(
     with Image.open("runs/rollout/panels/00_picture.webp") as opened:
         shown = np.asarray(opened).astype(int)
     assert np.abs(original - shown).mean() < 6  # lossy, but no other picture and no tint
+
+
+def test_a_model_that_selects_nothing_is_scored_at_the_compared_depth_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project(tmp_path, monkeypatch, model={"readout": "class"})
+    evaluate.main()
+    rollout.main()
+    report.main()
+    scores = read_json("results/rollout/metrics.json")
+    assert {key.split("/")[1] for key in scores if key.count("/") == 2} == {"sa"}
+    assert set(pd.read_csv("results/rollout/localization.csv")["branch"]) == {"sa"}
+    html = Path("reports/report.html").read_text(encoding="utf-8")
+    assert "6 blocks, compared" in html and "selects for GLCA" not in html
 
 
 def test_the_users_own_rectangular_photographs_without_parts(

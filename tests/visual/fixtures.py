@@ -243,10 +243,10 @@ def make_localization() -> pd.DataFrame:
     rows = [
         ("sa", 6, "pointing_game", 0.61, 0.19, 240),
         ("sa", 6, "energy_share", 0.17, 0.08, 240),
-        ("glca", 5, "pointing_game", 0.58, 0.19, 240),
-        ("glca", 5, "energy_share", 0.16, 0.08, 240),
-        ("glca", 5, "chosen_on_parts", 0.21, 0.08, 240),
-        ("glca", 5, "parts_chosen", 0.74, 0.30, 240),
+        ("selection", 5, "pointing_game", 0.58, 0.19, 240),
+        ("selection", 5, "energy_share", 0.16, 0.08, 240),
+        ("selection", 5, "chosen_on_parts", 0.21, 0.08, 240),
+        ("selection", 5, "parts_chosen", 0.74, 0.30, 240),
     ]
     columns = ["branch", "num_blocks", "score", "value", "chance", "num_pictures"]
     return pd.DataFrame(rows, columns=columns)

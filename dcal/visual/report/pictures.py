@@ -11,6 +11,7 @@ from PIL import Image
 
 from dcal.analysis.tables import find_confused_pairs
 from dcal.data.images import load_image
+from dcal.inference.localization import SELECTION
 from dcal.visual.attention_maps import enlarge
 from dcal.visual.figures import image_to_uri
 from dcal.visual.report.inputs import ReportInputs, format_blocks, format_name, format_percent
@@ -53,10 +54,12 @@ def build_pairs(inputs: ReportInputs) -> dict[str, Any] | None:
 def build_looking(inputs: ReportInputs) -> dict[str, Any]:
     """Return the section on where the model looks: table of scores, and the gallery."""
     rows = [_build_looking_row(row) for row in inputs.localization.to_dict("records")]
-    note = (
-        "Attention rollout of the SA stream: how much each patch reaches the class token. Models "
-        "are compared at one depth; GLCA selects its patches by the rollout over fewer blocks."
-    )
+    note = "Attention rollout of the SA stream: how much each patch reaches the class token."
+    if SELECTION in set(inputs.localization["branch"]):
+        note += (
+            " Models are compared at one depth; GLCA selects its patches by the rollout over fewer "
+            "blocks."
+        )
     if not rows:
         note += " The data set has no part annotation, so there are no scores."
     items = _build_gallery(inputs) if inputs.shows_pictures else []
@@ -113,12 +116,13 @@ def _build_thumbnail(inputs: ReportInputs, path: str, *, alt: str) -> dict[str, 
 
 
 def _build_looking_row(row: dict[Any, Any]) -> dict[str, Any]:
-    role = "compared" if row["branch"] == "sa" else "selects for GLCA"
+    selects = row["branch"] == SELECTION
+    role = "selects for GLCA" if selects else "compared"
     value, chance = row["value"], row["chance"]
     return {
         "depth": f"{format_blocks(row['num_blocks'])}, {role}",
         "score": SCORE_NAMES[row["score"]],
-        "branch": row["branch"],
+        "colour": "glca" if selects else "sa",
         "fill": round(100 * value, 2),
         "tick": round(100 * chance, 2),
         "value": format_percent(value),
