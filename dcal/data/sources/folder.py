@@ -3,7 +3,7 @@
     train/<class>/**/*.jpg   val/<class>/... (optional)   test/<class>/...
 
 One folder may be wrapped around them. Labels are positions in the sorted class names of train.
-Without val/, `dataset.val_ratio` of train is held out.
+Without val/, or with one that holds no picture, `dataset.val_ratio` of train is held out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
 
     Raises:
         FileNotFoundError: No train or no test folder.
-        ValueError: Fewer than two classes, an empty class, or a class that train lacks.
+        ValueError: Fewer than two classes, an empty class, a test folder without any class, or a
+            class that train lacks.
     """
     parse_options(dataset, Options)
     top = _find_top(root)
@@ -50,17 +51,19 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
             f"got {len(class_names)}"
         )
     ignored: Counter[str] = Counter()
+    has_val = _has_pictures(top / "val")
     rows = []
     for split in FOLDERS:
-        if (top / split).is_dir():
+        if split != "val" or has_val:
             rows += _list_split(top / split, class_names, root=root, ignored=ignored)
     table = pd.DataFrame(rows)
     warnings = _describe(table, top, class_names, ignored=ignored)
-    if (top / "val").is_dir():
-        if dataset.val_ratio:
-            warnings.append("dataset.val_ratio is not used, because val/ exists")
-    else:
+    if not has_val:
+        if (top / "val").is_dir():
+            warnings.append("val/ is not used, because no class folder in it holds a picture")
         table = hold_out(table, ratio=dataset.val_ratio, seed=dataset.split_seed)
+    elif dataset.val_ratio:
+        warnings.append("dataset.val_ratio is not used, because val/ exists")
     return SourceTable(
         table, class_names, part_names=[], discriminative_parts=[], warnings=warnings
     )
@@ -81,6 +84,13 @@ def _find_top(root: Path) -> Path:
     return top
 
 
+def _has_pictures(split: Path) -> bool:
+    """Return whether any class folder of a split, which need not exist, holds a picture."""
+    if not split.is_dir():
+        return False
+    return any(_list_pictures(split / name, Counter()) for name in _list_folders(split))
+
+
 def _list_folders(folder: Path) -> list[str]:
     return sorted(
         path.name
@@ -93,6 +103,10 @@ def _list_split(
     folder: Path, class_names: list[str], *, root: Path, ignored: Counter[str]
 ) -> list[dict[str, object]]:
     names = _list_folders(folder)
+    if not names:
+        raise ValueError(
+            f"{folder}: expected a folder for each class, with pictures in it; found no folder"
+        )
     unknown = sorted(set(names) - set(class_names))
     if unknown:
         raise ValueError(

@@ -41,6 +41,24 @@ def test_a_val_folder_is_used_and_val_ratio_is_said_to_be_ignored(tmp_path: Path
     assert folder.build_table(make_dataset(val_ratio=0.0), tmp_path).warnings == []
 
 
+@pytest.mark.parametrize("inside", ["", "a", "a/.hidden"])
+def test_a_val_folder_without_a_picture_counts_as_none_and_is_said(
+    tmp_path: Path, inside: str
+) -> None:
+    write_folder(tmp_path, COUNTS)
+    (tmp_path / "val" / inside).mkdir(parents=True)
+    source = folder.build_table(make_dataset(), tmp_path)
+    assert source.table["split"].value_counts().to_dict() == {"train": 9, "val": 3, "test": 3}
+    assert source.warnings == ["val/ is not used, because no class folder in it holds a picture"]
+
+
+def test_a_test_folder_without_a_class_folder_is_an_error(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train": COUNTS["train"]})
+    write_picture(tmp_path / "test/stray.png", seed=0)
+    with pytest.raises(ValueError, match=r"test: expected a folder for each class.* no folder$"):
+        folder.build_table(make_dataset(), tmp_path)
+
+
 def test_pictures_in_deeper_folders_and_with_odd_names_belong_to_the_class(tmp_path: Path) -> None:
     write_folder(tmp_path, COUNTS)
     write_picture(tmp_path / "test/a/2024 summer/pièce jointe (1).PNG", seed=1)
