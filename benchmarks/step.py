@@ -130,9 +130,10 @@ def _print_peak_memory(variant: str, job_number: str, threads: str) -> None:
 def _read_peak(device: str) -> float:
     if device == "cuda":
         return float(torch.cuda.max_memory_allocated())
-    import resource
-
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    # Not getrusage: its peak survives exec, so a child would start with its parent's.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return float(peak.split()[1]) * 1024
 
 
 def _describe_machine(device: str, threads: int) -> dict[str, Any]:

@@ -24,6 +24,12 @@ def test_every_variant_is_measured_beside_plain_timm(rows):
     assert all(row["train_seconds"] > 0 and row["infer_seconds"] > 0 for row in rows)
 
 
+def test_memory_is_that_of_the_steps_not_of_the_process_that_started_them():
+    held = bytearray(600 * 2**20)  # a parent's memory must not hide its child's
+    held[:: 2**12] = b"x" * len(held[:: 2**12])
+    assert step._measure_memory("plain", 0, 1) > 50
+
+
 def test_the_table_names_machine_ratio_and_floor(rows):
     record = {
         "machine": step._describe_machine("cpu", 1),
