@@ -28,7 +28,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 from yaml import YAMLError as LegacyYAMLError  # Hydra reads with PyYAML
 
-from dcal.config import Config, ConfigError, parse_config, read_yaml
+from dcal.config import Config, ConfigError, load_config, parse_config, read_yaml
 from dcal.data.sources import check_options
 from dcal.paths import write_atomically
 
@@ -74,6 +74,8 @@ def main(
             check_params(PARAMS, EXPERIMENTS)
         else:
             write_params(arguments or [], PARAMS, EXPERIMENTS)
+            for warning in list_idle_arguments(arguments or [], load_config(PARAMS)):
+                typer.echo(f"compose: warning: {warning}", err=True)
     except ConfigError as error:
         sys.exit(f"compose: {error}")
 
@@ -87,6 +89,17 @@ def write_params(arguments: Sequence[str], path: Path, experiments: Path) -> Non
     text = render_params(compose_tree(arguments, experiments), arguments)
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def list_idle_arguments(arguments: Sequence[str], config: Config) -> list[str]:
+    """Return a sentence for each argument that cannot change the composed run."""
+    is_given = any(argument.startswith("model.top_r=") for argument in arguments)
+    if is_given and config.model.readout == "class":
+        return [
+            "model.top_r has no effect, because model.readout=class reads the class token alone; "
+            "to choose patches, set model.readout=class_local"
+        ]
+    return []
 
 
 def check_params(path: Path, experiments: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dcal.config import ConfigError, load_config, parse_config, read_yaml
-from pipelines.compose import check_params, compose_tree, render_params, write_params
+from pipelines.compose import check_params, compose_tree, main, render_params, write_params
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / "experiments"
@@ -155,6 +155,30 @@ def test_a_mistake_is_one_line_that_names_its_place(argument: str, message: str)
         compose_tree([argument], EXPERIMENTS)
     assert "\n" not in str(caught.value)
     caught.match(f"^{message}$")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "num_lines"),
+    [
+        (["ablation=readout_class", "model.top_r=0.2"], 1),
+        (["model.readout=class", "model.top_r=0.2"], 1),
+        (["model.top_r=0.2"], 0),
+        (["ablation=readout_class"], 0),
+    ],
+)
+def test_a_share_of_patches_that_the_read_out_ignores_is_one_line_of_warning(
+    arguments: list[str],
+    num_lines: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(EXPERIMENTS, tmp_path / "experiments")
+    monkeypatch.chdir(tmp_path)
+    main(arguments)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == num_lines
+    assert all(line.startswith("compose: warning: model.top_r has no effect") for line in lines)
 
 
 def test_a_key_given_twice_is_refused() -> None:
