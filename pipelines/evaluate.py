@@ -17,6 +17,7 @@ from dcal.inference.scoring import (
     build_scoring_loader,
     choose_main_branch,
     compute_probabilities,
+    describe_scored_config,
     list_branches,
     open_scoring,
     score_predictions,
@@ -110,7 +111,10 @@ def track(
 
 
 def open_tracker(config: Config, scoring: Scoring) -> Tracker:
-    """Resume the run of results/train/run.json, or start one for evaluate.weights."""
+    """Resume the run of results/train/run.json, or start one for evaluate.weights.
+
+    The latter carries the parameters that the given model was trained with, and its file's name.
+    """
     if config.evaluate.weights is None:
         return resume_run(read_run_record("results/train/run.json"))
     environment = describe_environment(device=resolve_runtime(config.train).device_name)
@@ -121,11 +125,12 @@ def open_tracker(config: Config, scoring: Scoring) -> Tracker:
         code_digest=compute_file_digest(scoring.path),
     )
     return start_run(
-        scoring.config,
+        describe_scored_config(config, scoring.model.card),
         environment=environment,
         fingerprint=fingerprint,
         data_digest=digest,
         kind="evaluate",
+        name_suffix=f"of {scoring.path.name}",
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dcal.config import Config, ModelConfig, TransformsConfig
+from dcal.config import Config, ModelConfig, TransformsConfig, parse_config
 from dcal.data.datamodule import Loader, Pictures, build_test_loader, open_pictures
 from dcal.metrics.classification import compute_classification_metrics, compute_predictions
 from dcal.models.build import load_model
@@ -20,6 +20,8 @@ from dcal.models.dcal import DCAL
 from dcal.training import branches as branch_outputs
 
 TRAINED_MODEL = "runs/train/model.safetensors"
+# What a given model is asked now; all else was decided when it was trained.
+_SECTIONS_OF_NOW = ("dataset", "evaluate", "rollout")
 
 
 class Scoring(NamedTuple):
@@ -52,6 +54,33 @@ def open_scoring(config: Config) -> Scoring:
         }
     )
     return Scoring(model, pictures, config, path)
+
+
+def describe_scored_config(config: Config, card: Mapping[str, Any]) -> Config:
+    """Return the config that is true of the scored model.
+
+    Args:
+        config: Of params.yaml.
+        card: Of the model.
+
+    Returns:
+        `config` itself for the model of the train stage. With `evaluate.weights` the card's, but
+        for the data set and the sections evaluate and rollout, which are those of now.
+
+    Raises:
+        ConfigError: The card's config is not one of this version.
+    """
+    if config.evaluate.weights is None:
+        return config
+    now = config.model_dump(mode="json", include=set(_SECTIONS_OF_NOW))
+    return parse_config({**card["config"], **now}, origin=f"card of {config.evaluate.weights}")
+
+
+def name_command(config: Config, stage: str) -> str:
+    """Return the command that runs a stage; DVC's would train first where weights are given."""
+    if config.evaluate.weights is None:
+        return f"dvc repro {stage}"
+    return f"python -m pipelines.{stage}"
 
 
 def build_scoring_loader(
@@ -145,14 +174,14 @@ def build_predictions(
     return table[["path", "label", "split"]].join(scored).reset_index(drop=True)
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | Path, *, command: str = "dvc repro evaluate") -> pd.DataFrame:
     """Read the table that the evaluate stage wrote.
 
     Raises:
-        FileNotFoundError: It has not run.
+        FileNotFoundError: It has not run; the message names `command`.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; run: dvc repro evaluate")
+        raise FileNotFoundError(f"{path}: no such file; run: {command}")
     return pd.read_parquet(path)
 
 

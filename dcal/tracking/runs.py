@@ -22,6 +22,7 @@ def start_run(
     fingerprint: str,
     data_digest: str,
     kind: str = "train",
+    name_suffix: str = "",
 ) -> Tracker:
     """Open a new MLflow run in the experiment named after the data set.
 
@@ -33,6 +34,7 @@ def start_run(
         fingerprint: Of parameters, data and code.
         data_digest: Of the index.
         kind: The tag `dcal.kind`: train, evaluate, ...
+        name_suffix: What the run's name has at its end, such as the file that was scored.
 
     Returns:
         A tracker; one that keeps nothing where MLflow is not installed, with a warning.
@@ -49,11 +51,12 @@ def start_run(
         "dcal.fingerprint": fingerprint,
         "dcal.data_digest": data_digest,
     }
-    run = client.create_run(experiment, run_name=name_run(config), tags=tags)
+    name = f"{name_run(config)} {name_suffix}".strip()
+    run = client.create_run(experiment, run_name=name, tags=tags)
     tracker = MlflowTracker(client, run.info.run_id)
     tracker.log_params(config.model_dump(mode="json"))
     tracker.log_dataset(config.dataset.name, data_digest)
-    logger.info("MLflow run %r of %s", name_run(config), describe_tracking_uri())
+    logger.info("MLflow run %r of %s", name, describe_tracking_uri())
     return tracker
 
 
