@@ -18,6 +18,7 @@ from dcal.inference.scoring import (
     Scoring,
     build_scoring_loader,
     get_normalisation,
+    name_command,
     open_scoring,
     read_predictions,
 )
@@ -41,7 +42,9 @@ def main() -> None:
     config = load_config("params.yaml")
     device = torch.device(resolve_runtime(config.train).accelerator)
     scoring = open_scoring(config)
-    predictions = read_predictions("runs/evaluate/predictions.parquet")
+    predictions = read_predictions(
+        "runs/evaluate/predictions.parquet", command=name_command(config, "evaluate")
+    )
     masks = build_masks(scoring)
     overlays, table = build_gallery(scoring, predictions, masks, split=SPLIT, device=device)
     summary, counts = score(scoring, masks, device=device)

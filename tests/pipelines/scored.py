@@ -81,6 +81,7 @@ def make_trained(
             "preprocessing": {"mean": [0.5] * 3, "std": [0.25] * 3},
             "weights": "raw",
             "selected_epoch": 1,
+            "dataset": {"name": config.dataset.name, "digest": pictures.report.digest},
         },
     )
     environment = describe_environment(device="a test's CPU")

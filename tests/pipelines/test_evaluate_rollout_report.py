@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -141,21 +142,33 @@ def test_the_users_own_rectangular_photographs_without_parts(
 def test_given_weights_are_scored_without_training_and_get_a_run_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_project(tmp_path, monkeypatch)
+    given = {"model": {"top_r": 0.45}, "train": {"epochs": 77}}
+    config = make_project(tmp_path, monkeypatch, rollout={"score_images": 3}, **given)
     make_trained(config, path="elsewhere/given.safetensors")
-    for path in ("runs/train/model.safetensors", "results/train/run.json"):
-        Path(path).unlink()
-    write_params(make_config(dataset=config.dataset.model_dump(), evaluate={
-        "weights": "elsewhere/given.safetensors"
-    }))  # fmt: skip
+    for path in ("runs/train", "results/train"):
+        shutil.rmtree(path)
+    evaluated = {"weights": "elsewhere/given.safetensors"}
+    write_params(make_config(dataset=config.dataset.model_dump(), evaluate=evaluated))
+    with pytest.raises(FileNotFoundError, match="run: python -m pipelines.evaluate$"):
+        rollout.main()
     evaluate.main()
+    with pytest.raises(FileNotFoundError, match="csv: no such file; run: python -m pipelines.roll"):
+        report.main()
     rollout.main()
+    report.main()
+    assert not Path("runs/train").exists() and not Path("results/train").exists()
+    html = Path("reports/report.html").read_text(encoding="utf-8")
+    assert "77 epochs" in html and "13 epochs" not in html
     client = connect()
     experiment = client.get_experiment_by_name("birds")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`dcal.kind` = 'evaluate'")
     assert len(runs) == 1
     assert "test/both/top1_accuracy" in runs[0].data.metrics
+    params = runs[0].data.params
+    assert (params["model.top_r"], params["train.epochs"]) == ("0.45", "77")
+    assert params["evaluate.weights"] == "elsewhere/given.safetensors"
+    assert runs[0].info.run_name.endswith("r0.45 seed0 of given.safetensors")
 
 
 def test_a_model_is_scored_at_the_size_that_it_was_trained_at(
@@ -187,5 +200,5 @@ def test_a_missing_stage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         FileNotFoundError, match="predictions.parquet: no such file; run: dvc repro evaluate"
     ):
         rollout.main()
-    with pytest.raises(FileNotFoundError, match="results/evaluate/metrics.json: no such file"):
+    with pytest.raises(FileNotFoundError, match="metrics.json: no such file; run: dvc repro eval"):
         report.main()

@@ -19,7 +19,7 @@ from dcal.inference.scoring import score_predictions
 from dcal.metrics.classification import compute_confusion
 from dcal.tracking import RunRecord
 from dcal.visual.attention_maps import Overlay, save_gallery
-from dcal.visual.report import ReportInputs
+from dcal.visual.report import ReportInputs, TrainingResults
 
 GRID = (8, 8)
 PARAMS: dict[str, Any] = {
@@ -185,11 +185,18 @@ def make_inputs(
     return ReportInputs(
         config=config,
         index_report=make_index_report(config, names),
-        run=make_record(),
-        card={"weights": "raw", "selected_epoch": 11},
-        train_metrics={f"val/{branch}/top1_accuracy": 0.9 for branch in branches},
+        training=TrainingResults(
+            run=make_record(),
+            metrics={f"val/{branch}/top1_accuracy": 0.9 for branch in branches},
+            history=make_history(branches=("sa", "glca", "pwca") if has_glca else ("sa",)),
+        ),
+        card={
+            "weights": "raw",
+            "selected_epoch": 11,
+            "dataset": {"name": "birds", "digest": "5f" * 32},
+        },
+        num_parameters=1_403_955,
         metrics=score_predictions(predictions, split="test"),
-        history=make_history(branches=("sa", "glca", "pwca") if has_glca else ("sa",)),
         confusion=build_confusion_table(confusion.numpy(), names),
         classes=build_class_table(predictions, names, branches=branches),
         localization=make_localization(),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from dcal.visual.report import ReportInputs, render_report
+from dcal.visual.report.facts import build_next_steps
 from dcal.visual.report.inputs import format_count, format_duration, format_percent
 from tests.visual.fixtures import change, make_config, make_inputs, make_record
 
@@ -104,8 +106,10 @@ def test_photographs_are_not_called_drawn(inputs: ReportInputs) -> None:
 
 def test_warnings_are_shown_once(inputs: ReportInputs) -> None:
     warning = inputs.index_report.warnings[0]
+    assert inputs.training is not None
     run = make_record().model_copy(update={"warnings": [warning, "something else"]})
-    text = Page(render_report(change(inputs, run=run))).text
+    training = replace(inputs.training, run=run)
+    text = Page(render_report(change(inputs, training=training))).text
     assert text.count(warning) == 1 and "2 warnings." in text
 
 
@@ -127,9 +131,33 @@ def test_selection_on_the_test_split_is_said(inputs: ReportInputs) -> None:
 
 
 def test_a_given_model_is_not_passed_off_as_the_trained_one(inputs: ReportInputs) -> None:
+    config = make_config(evaluate={"weights": "other.safetensors"}, train={"epochs": 77})
+    given = change(inputs, config=config, training=None, num_parameters=7_654_321)
+    page = Page(render_report(given))
+    assert page.open == []
+    assert "Scores and pictures are of other.safetensors" in page.text
+    assert "77 epochs" in page.text and "7\u202f654\u202f321" in page.text
+    assert "epoch 12 of 77" in page.text and "trained on" in page.text
+    for of_training in ("Held out, last epoch", "Curves of", "3 min 11 s", "a1b2c3d4", "top_r=0."):
+        assert of_training in Page(render_report(inputs)).text
+        assert of_training not in page.text
+
+
+def test_of_a_model_of_other_data_it_is_not_said_that_the_test_split_had_no_part(
+    inputs: ReportInputs,
+) -> None:
     config = make_config(evaluate={"weights": "other.safetensors"})
-    text = Page(render_report(change(inputs, config=config))).text
-    assert "Scores and pictures are of other.safetensors" in text
+    card = {**inputs.card, "dataset": {"name": "finches", "digest": "00" * 32}}
+    text = Page(render_report(change(inputs, config=config, training=None, card=card))).text
+    assert "val split of finches" in text and "is not known" in text
+    assert "had no part in it" not in text
+
+
+def test_the_advice_for_own_pictures_is_that_of_the_readme(
+    inputs: ReportInputs, repository: Path
+) -> None:
+    (command,) = [step["command"] for step in build_next_steps(inputs) if "own" in step["heading"]]
+    assert command in (repository / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_model_without_glca_is_reported_by_its_only_branch(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dcal.data.index import SPLITS
+from dcal.tracking import RunRecord
 from dcal.visual.report.inputs import (
     ReportInputs,
     format_blocks,
@@ -24,10 +25,10 @@ def build_page(inputs: ReportInputs) -> dict[str, Any]:
         f"{format_percent(accuracy)} of {format_count(inputs.num_pictures)} test pictures of "
         f"{inputs.num_classes} classes right ({inputs.main_name})."
     )
-    tags = [
-        {"text": f"run {inputs.run.fingerprint}", "kind": ""},
-        {"text": _format_time(inputs.run.started), "kind": ""},
-    ]
+    tags = [{"text": "given model", "kind": ""}]
+    if inputs.training is not None:
+        run = inputs.training.run
+        tags = [{"text": text, "kind": ""} for text in (f"run {run.fingerprint}", _started(run))]
     if inputs.is_drawn:
         tags.insert(0, {"text": "drawn data", "kind": "drawn"})
     return {
@@ -50,10 +51,10 @@ def _build_notices(inputs: ReportInputs) -> list[dict[str, Any]]:
             "pipeline and the method work; they say nothing about photographs."
         )
         notices.append({"heading": "Drawn data.", "text": text, "points": []})
-    if inputs.config.evaluate.weights is not None:
+    if inputs.training is None:
         text = (
-            f"Scores and pictures are of {inputs.config.evaluate.weights} (evaluate.weights); the "
-            "curves and the record below are of the last training run, which is another model."
+            f"Scores and pictures are of {inputs.config.evaluate.weights} (evaluate.weights), and "
+            "what is said of its training is what its card says; nothing was trained here for it."
         )
         notices.append({"heading": "A given model was scored.", "text": text, "points": []})
     if inputs.config.train.selection == "test":
@@ -63,7 +64,8 @@ def _build_notices(inputs: ReportInputs) -> list[dict[str, Any]]:
         text = "This data set may not be redistributed, so none of its pictures is on this page."
         notices.append({"heading": "No pictures.", "text": text, "points": []})
     # The run repeats those of the index that it saw.
-    warnings = list(dict.fromkeys([*inputs.run.warnings, *inputs.index_report.warnings]))
+    of_run = inputs.training.run.warnings if inputs.training else []
+    warnings = list(dict.fromkeys([*of_run, *inputs.index_report.warnings]))
     if warnings:
         heading = "1 warning." if len(warnings) == 1 else f"{len(warnings)} warnings."
         notices.append({"heading": heading, "text": "", "points": warnings})
@@ -72,16 +74,19 @@ def _build_notices(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 def build_run(inputs: ReportInputs) -> dict[str, Any]:
     """Return the section on what ran: data, model, training, machine, record."""
-    return {
-        "groups": [
-            {"heading": "Data", "facts": _data_facts(inputs)},
-            {"heading": "Model", "facts": _model_facts(inputs)},
-            {"heading": "Training", "facts": _training_facts(inputs)},
-            {"heading": "Machine", "facts": _machine_facts(inputs)},
-            {"heading": "Record", "facts": _record_facts(inputs)},
-        ],
-        "parameters": _dump_parameters(inputs),
-    }
+    groups = [
+        {"heading": "Data", "facts": _data_facts(inputs)},
+        {"heading": "Model", "facts": _model_facts(inputs)},
+        {"heading": "Training", "facts": _training_facts(inputs)},
+    ]
+    if inputs.training is None:
+        groups.append({"heading": "Record", "facts": _card_facts(inputs)})
+        origin = "the model's card; dataset, evaluate and rollout: params.yaml"
+    else:
+        groups.append({"heading": "Machine", "facts": _machine_facts(inputs.training.run)})
+        groups.append({"heading": "Record", "facts": _record_facts(inputs.training.run)})
+        origin = "params.yaml"
+    return {"groups": groups, "parameters": _dump_parameters(inputs), "origin": origin}
 
 
 def _data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
@@ -115,7 +120,7 @@ def _model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("input", f"{height} x {width} pixels (height x width)"),
         ("GLCA", glca if model.glca_blocks else "off"),
         ("PWCA", pwca if model.pwca_blocks else "off"),
-        ("parameters", format_count(inputs.run.model["parameters"])),
+        ("parameters", format_count(inputs.num_parameters)),
         ("weights scored", str(inputs.card["weights"])),
     ]
 
@@ -125,27 +130,38 @@ def _training_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     batch = f"{train.batch_size} pictures"
     if train.accumulate_steps > 1:
         batch += f", {train.accumulate_steps} steps accumulated"
-    return [
+    facts = [
         ("length", f"{train.epochs} epochs, batches of {batch}"),
         ("optimiser", f"{train.optimizer}, lr {train.lr:g} ({train.schedule})"),
         ("loss weights", loss.weighting),
         ("selection", train.selection),
         ("seed", str(inputs.config.seed)),
-        ("time", format_duration(inputs.run.seconds)),
     ]
+    if inputs.training is not None:
+        facts.append(("time", format_duration(inputs.training.run.seconds)))
+    return facts
 
 
-def _machine_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
-    versions = ", ".join(f"{name} {version}" for name, version in inputs.run.versions.items())
+def _machine_facts(run: RunRecord) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     return [
-        ("device", inputs.run.device),
-        ("threads", str(inputs.run.threads)),
+        ("device", run.device),
+        ("threads", str(run.threads)),
         ("versions", versions),
     ]
 
 
-def _record_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
-    run = inputs.run
+def _card_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    dataset = inputs.card["dataset"]
+    same = "the index scored here" if inputs.knows_the_data else "another index than scored here"
+    return [
+        ("command", "python -m pipelines.evaluate"),
+        ("model file", str(inputs.config.evaluate.weights)),
+        ("trained on", f"{dataset['name']} ({same})"),
+    ]
+
+
+def _record_facts(run: RunRecord) -> list[tuple[str, str]]:
     commit = run.git_commit or "none"
     dirty = " with uncommitted changes" if run.git_dirty else ""
     facts = [
@@ -153,15 +169,15 @@ def _record_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("commit", f"{commit}{dirty}"),
         ("fingerprint", run.fingerprint),
         ("MLflow run", run.run_id or "none"),
-        ("started", _format_time(run.started)),
+        ("started", _started(run)),
     ]
     if run.dvc_exp_name:
         facts.insert(1, ("DVC experiment", run.dvc_exp_name))
     return facts
 
 
-def _format_time(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _started(run: RunRecord) -> str:
+    return datetime.fromisoformat(run.started).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _dump_parameters(inputs: ReportInputs) -> str:
@@ -174,13 +190,37 @@ def _dump_parameters(inputs: ReportInputs) -> str:
 
 def build_next_steps(inputs: ReportInputs) -> list[dict[str, str]]:
     """Return commands that lead on from this run."""
-    model = inputs.config.model
     steps = [
         {
             "heading": "See all runs",
             "text": "Curves, parameters and pictures of every run, on this machine only.",
             "command": "make ui",
         },
+    ]
+    if inputs.training is None:
+        steps.append(
+            {
+                "heading": "Train on this data set",
+                "text": "What params.yaml says is trained again, and scored instead of this file.",
+                "command": "dvc exp run -S evaluate.weights=null",
+            }
+        )
+    else:
+        steps += _build_experiments(inputs)
+    steps.append(
+        {
+            "heading": "Your own pictures",
+            "text": "A folder with train and test, and in each a folder for every class.",
+            "command": "python -m pipelines.compose preset=photos_64 dataset.name=mine "
+            "dataset.source=/path/to/pictures\ndvc repro",
+        }
+    )
+    return steps
+
+
+def _build_experiments(inputs: ReportInputs) -> list[dict[str, str]]:
+    model = inputs.config.model
+    steps = [
         {
             "heading": "Compare",
             "text": "Parameters and scores of all experiments, or against the last commit.",
@@ -204,17 +244,12 @@ def build_next_steps(inputs: ReportInputs) -> list[dict[str, str]]:
                 "command": "dvc exp run -S model.glca_blocks=0 -S model.pwca_blocks=0",
             }
         )
-    steps += [
+    steps.append(
         {
             "heading": "Is it luck?",
             "text": "One seed is no result: repeat with others and look at the spread.",
             "command": f"dvc exp run -S seed={inputs.config.seed + 1}\n"
             f"dvc exp run -S seed={inputs.config.seed + 2}",
-        },
-        {
-            "heading": "Your own pictures",
-            "text": "A folder with train and test, and in each a folder for every class.",
-            "command": "python -m pipelines.compose dataset=folder dataset.source=PATH\ndvc repro",
-        },
-    ]
+        }
+    )
     return steps

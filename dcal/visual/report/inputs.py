@@ -20,20 +20,28 @@ DRAWN_SOURCES = ("birds", "vehicles")
 
 
 @dataclass(frozen=True)
-class ReportInputs:
-    """One run's results.
+class TrainingResults:
+    """What the train stage left: run.json, metrics.json and history.csv of results/train."""
 
-    `train_metrics` and `metrics` hold `<split>/<branch>/<metric>`; `run` is
-    run.json and `card` is model.json; the tables are the csv files of the same names.
+    run: RunRecord
+    metrics: Mapping[str, float]  # <split>/<branch>/<metric>
+    history: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """One model's results.
+
+    `config` is that of the scored model, `card` is its model.json, `metrics` hold
+    `<split>/<branch>/<metric>`; the tables are the csv files of the same names.
     """
 
     config: Config
     index_report: IndexReport
-    run: RunRecord
+    training: TrainingResults | None  # None: the model was given as evaluate.weights
     card: Mapping[str, Any]
-    train_metrics: Mapping[str, float]
+    num_parameters: int
     metrics: Mapping[str, float]
-    history: pd.DataFrame
     confusion: pd.DataFrame
     classes: pd.DataFrame
     localization: pd.DataFrame
@@ -66,6 +74,11 @@ class ReportInputs:
     def is_drawn(self) -> bool:
         """Say whether the pictures were drawn by a program."""
         return self.config.dataset.source_type in DRAWN_SOURCES
+
+    @property
+    def knows_the_data(self) -> bool:
+        """Say whether the model was trained with the very index that it is scored on."""
+        return self.card["dataset"]["digest"] == self.index_report.digest
 
     @property
     def shows_pictures(self) -> bool:

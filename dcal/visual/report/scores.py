@@ -58,6 +58,12 @@ def _describe_selection(inputs: ReportInputs) -> str:
     if train.selection == "last":
         return "The weights are those of the last epoch; nothing was selected."
     epoch = f"epoch {inputs.card['selected_epoch'] + 1} of {train.epochs}"
+    if not inputs.knows_the_data:
+        return (
+            f"The weights are those of {epoch}, selected on the {train.selection} split of "
+            f"{inputs.card['dataset']['name']} as it was then; whether these test pictures had a "
+            "part in it is not known."
+        )
     if train.selection == "val":
         return (
             f"The weights are those of {epoch}, selected on the held-out split; the test split "
@@ -66,15 +72,17 @@ def _describe_selection(inputs: ReportInputs) -> str:
     return f"The weights are those of {epoch}, selected on this very test split: too good to quote."
 
 
-def build_curves(inputs: ReportInputs) -> dict[str, Any]:
-    """Return the section of curves, one drawing a panel."""
-    panels = []
-    for panel in list_panels(inputs.history):
-        figure = draw_curves(inputs.history, panel)
-        svg = figure_to_svg(figure, description=describe_curves(inputs.history, panel))
+def build_curves(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return the section of curves, one drawing a panel; None for a model that was given."""
+    if inputs.training is None:
+        return None
+    panels, history = [], inputs.training.history
+    for panel in list_panels(history):
+        figure = draw_curves(history, panel)
+        svg = figure_to_svg(figure, description=describe_curves(history, panel))
         panels.append({"svg": svg, "caption": _CURVE_CAPTIONS.get(panel.title, "")})
     note = (
-        f"From results/train/history.csv, {format_count(len(inputs.history))} logged steps. Values "
+        f"From results/train/history.csv, {format_count(len(history))} logged steps. Values "
         "of the training split are means over the steps since the last point, with augmentation."
     )
     return {"panels": panels, "note": note}
@@ -114,7 +122,8 @@ def build_classes(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _score_row(inputs: ReportInputs, branch: str, row: Any) -> dict[str, Any]:
-    held_out = inputs.train_metrics.get(f"val/{branch}/top1_accuracy")
+    trained = inputs.training.metrics if inputs.training else {}
+    held_out = trained.get(f"val/{branch}/top1_accuracy")
     low, high = row["top1_low"], row["top1_high"]
     return {
         "branch": branch,
