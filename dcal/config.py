@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -196,7 +198,7 @@ def load_config(path: str | Path = "params.yaml", overrides: Sequence[str] = ())
 
     Args:
         path: The YAML file (YAML 1.2, so 1e-3 is a number).
-        overrides: Dotted keys, such as `"model.top_r=0.3"`; values are read as YAML.
+        overrides: Dotted keys, such as `"model.top_r=0.3"`; see `parse_value`.
 
     Raises:
         ConfigError: Unknown or mistyped key (with the nearest valid name), bad YAML, no file.
@@ -217,9 +219,6 @@ def parse_config(tree: Mapping[str, Any], *, origin: str = "params.yaml") -> Con
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping; duplicate keys, tabs and other tops are refused in one sentence."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; make it with: python -m pipelines.compose")
@@ -232,6 +231,21 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         found = "nothing" if tree is None else f"a {type(tree).__name__}"
         raise ConfigError(f"{path}: expected a mapping with the keys {_names(Config)}; got {found}")
     return tree
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Read a value given as `key=text`: YAML, or the text itself where the key holds a text."""
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError):  # ValueError: a date that does not exist
+        value = text
+    *parents, last = key.split(".")
+    section = _find_section(Config, parents)
+    field = section.model_fields.get(last) if section else None
+    is_text = field is not None and str in (field.annotation, *get_args(field.annotation))
+    is_quoted = isinstance(value, str) and text[0] in "'\""
+    # A folder called 2024 or "a: b" is a name, not a number or a mapping.
+    return text if is_text and value is not None and not is_quoted else value
 
 
 def describe_errors(error: ValidationError, root: type[BaseModel], *, origin: str) -> str:
@@ -256,14 +270,21 @@ def _plain(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Input should", "should")
 
 
-def _suggestion(root: type[BaseModel], location: Sequence[int | str]) -> str:
-    section: type[BaseModel] = root
-    for part in location[:-1]:
+def _find_section(root: type[BaseModel], parents: Sequence[int | str]) -> type[BaseModel] | None:
+    section = root
+    for part in parents:
         field = section.model_fields.get(str(part))
         annotation = field.annotation if field else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return ""
+            return None
         section = annotation
+    return section
+
+
+def _suggestion(root: type[BaseModel], location: Sequence[int | str]) -> str:
+    section = _find_section(root, location[:-1])
+    if section is None:
+        return ""
     wrong = str(location[-1])
     near = difflib.get_close_matches(wrong, list(section.model_fields), n=1, cutoff=0.5)
     if near:
@@ -286,8 +307,6 @@ def _names(section: type[BaseModel]) -> str:
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
-    from ruamel.yaml import YAML
-
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"override {override!r}: expected key=value, such as model.top_r=0.3")
@@ -297,4 +316,4 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         node = node.setdefault(parent, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict):
             raise ConfigError(f"override {override!r}: {parent} is not a section")
-    node[last] = YAML(typ="safe", pure=True).load(text)
+    node[last] = parse_value(key, text)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from hydra import compose, initialize_config_dir
@@ -23,12 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 from yaml import YAMLError as LegacyYAMLError  # Hydra reads with PyYAML
 
-from dcal.config import Config, ConfigError, load_config, parse_config, read_yaml
+from dcal.config import Config, ConfigError, load_config, parse_config, parse_value, read_yaml
 from dcal.data.sources import check_options
 from dcal.paths import write_atomically
 
@@ -230,23 +229,7 @@ def _set_value(tree: dict[str, Any], key: str, text: str) -> None:
         section = section.get(parent)
         if not isinstance(section, dict):
             raise ConfigError(f"{key}: {'.'.join(parents[:depth])} is not a section")
-    section[last] = _parse_value(key, text)
-
-
-def _parse_value(key: str, text: str) -> Any:
-    try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
-        value = text
-    # A folder called 2024 or "a: b" is a name, not a number or a mapping.
-    return text if value is not None and _is_text(key) else value
-
-
-def _is_text(key: str) -> bool:
-    name, _, last = key.partition(".")
-    section = dict(_sections()).get(name)
-    field = section.model_fields.get(last) if section else None
-    return field is not None and (field.annotation is str or str in get_args(field.annotation))
+    section[last] = parse_value(key, text)
 
 
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:

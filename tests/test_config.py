@@ -101,6 +101,24 @@ def test_every_mistake_has_its_own_line(params: Path) -> None:
     assert len(str(caught.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2024", "2024"), ("2024-13-45", "2024-13-45"), ("'2024'", "2024"), ("1e3", "1e3")],
+)
+def test_a_name_stays_a_text_whatever_yaml_makes_of_it(
+    text: str, expected: str, params: Path
+) -> None:
+    assert load_config(params, [f"dataset.name={text}"]).dataset.name == expected
+    assert load_config(params, [f"evaluate.weights={text}"]).evaluate.weights == expected
+    assert load_config(params, ["evaluate.weights=null"]).evaluate.weights is None
+
+
+@pytest.mark.parametrize("text", ["[", "{a", "'", "!!int x", "2024-13-45", "\t"])
+def test_an_override_that_is_no_yaml_is_refused_with_its_key(text: str, params: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.top_r: should be a valid number"):
+        load_config(params, [f"model.top_r={text}"])
+
+
 def test_a_key_that_is_not_there_is_missing_and_has_no_default(params: Path) -> None:
     tree = read_yaml(params)
     del tree["model"]["top_r"]
