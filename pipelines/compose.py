@@ -173,7 +173,7 @@ def _split_arguments(
         if key in choices or key in values:
             raise ConfigError(f"{key} is given twice")
         if key in groups:
-            _check_choice(key, value, groups[key])
+            _check_choice(key, value, groups)
             choices[key] = value
         else:
             _check_top_name(key, groups)
@@ -181,9 +181,11 @@ def _split_arguments(
     return [f"{group}={name}" for group, name in choices.items()], values
 
 
-def _check_choice(group: str, name: str, options: Sequence[str]) -> None:
+def _check_choice(group: str, name: str, groups: Mapping[str, Sequence[str]]) -> None:
+    options = groups[group]
     if name not in options:
-        hint = _nearest(name, options)
+        homes = [other for other, names in groups.items() if name in names]
+        hint = f", did you mean {homes[0]}={name}?" if homes else _nearest(name, options)
         raise ConfigError(f"{group}={name}: no such option{hint}; it has {', '.join(options)}")
 
 

@@ -136,6 +136,7 @@ def test_every_backbone_is_pinned_to_a_tag_that_timm_knows() -> None:
         ("modle=deit_tiny", r"modle: no such group or section, did you mean model\?.*"),
         ("model=deit_tny", r"model=deit_tny: no such option, did you mean deit_tiny\?; it has .*"),
         ("preset=smok", r"preset=smok: no such option, did you mean smoke\?; it has .*"),
+        ("preset=sa_only", r"preset=sa_only: no such option, did you mean ablation=sa_only\?.*"),
         ("model.topr=0.3", r".*model\.topr: unknown key; did you mean top_r\?"),
         ("top_r=0.3", r"top_r: no such group or section, did you mean model\.top_r\?.*"),
         ("sede=1", r"sede: no such group or section, did you mean seed\?.*"),
