@@ -32,13 +32,14 @@ def read_commands() -> list[str]:
 COMMANDS = read_commands()
 COMPOSE = [line for line in COMMANDS if line.startswith("python -m pipelines.compose")]
 DVC = [line for line in COMMANDS if line.startswith("dvc ")]
+STAGE = [f"python -m pipelines.{name}" for name in ("fetch", "prepare", "evaluate")]
 # Long, or of another's making: a test of their own below or elsewhere, or none.
 OTHERS = {"xdg-open reports/report.html"}
 
 
 def test_every_command_of_readme_is_of_a_kind_that_is_tested() -> None:
     make = {line for line in COMMANDS if line.startswith("make ")}
-    assert set(COMMANDS) == {*COMPOSE, *DVC, *OTHERS, *make}
+    assert set(COMMANDS) == {*COMPOSE, *DVC, *STAGE, *OTHERS, *make}
     assert len(COMPOSE) > 3
 
 
@@ -75,6 +76,22 @@ def test_the_commands_of_dvc_run_one_after_the_other(finished: Project, tmp_path
     project.run("git", "commit", "-qm", "Results")
     for command in DVC:
         project.run(*command.split())
+
+
+@pytest.mark.slow
+def test_a_model_file_is_scored_without_anything_of_its_training(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    for suffix in ("safetensors", "json"):
+        (project.folder / f"runs/train/model.{suffix}").rename(project.folder / f"model.{suffix}")
+    for left in ("runs", "results/train", "results/evaluate", "data"):
+        shutil.rmtree(project.folder / left)
+    project.compose("preset=smoke", "evaluate.weights=model.safetensors")
+    for command in STAGE:
+        project.run(*command.split())
+    expected = finished.read_json("results/evaluate/metrics.json")
+    assert project.read_json("results/evaluate/metrics.json") == expected
 
 
 @pytest.mark.slow
