@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.project import Project, clone, find_stages
+from tests.project import STAGES, Project, clone, find_stages
 
 pytestmark = pytest.mark.slow
 
@@ -143,16 +143,58 @@ def test_after_a_broken_stage_git_sees_no_data(tmp_path: Path) -> None:
     assert [name for name in changed if name.startswith(("data", "runs", "reports"))] == []
 
 
-def test_a_picture_added_to_a_folder_used_in_place_is_noticed_by_make(tmp_path: Path) -> None:
+def write_noise(pictures: Path) -> Path:
     from PIL import Image
 
-    pictures = tmp_path / "pictures"
     for place in ("train/a", "train/b", "test/a", "test/b"):
         (pictures / place).mkdir(parents=True)
         for number in range(4):
             Image.effect_noise((16, 16), 40 + number).convert("RGB").save(
                 pictures / place / f"{number}.png"
             )
+    return pictures
+
+
+def test_no_result_names_the_folder_of_the_users_pictures(tmp_path: Path) -> None:
+    pictures = write_noise(tmp_path / "pictures")
+    project = clone(tmp_path / "project")
+    project.compose(
+        "preset=photos_64",
+        "dataset.name=mine",
+        f"dataset.source={pictures}",
+        "train.epochs=1",
+        "train.warmup_epochs=0",
+        "train.batch_size=4",
+    )
+    assert project.repro() == STAGES
+    made = [path for path in (project.folder / "results").rglob("*") if path.is_file()]
+    assert len(made) > 7
+    for path in [*made, project.folder / "reports/report.html", project.folder / "dvc.lock"]:
+        text = path.read_text(encoding="utf-8")
+        assert str(project.folder) not in text
+        # dvc.lock repeats what the user wrote in params.yaml, and so does the report's list of it.
+        if path in made:
+            assert str(pictures) not in text
+
+
+def test_a_given_model_is_scored_in_a_fresh_clone_without_training(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = clone(tmp_path / "project")
+    model = finished.folder / "runs/train/model.safetensors"
+    project.compose("preset=smoke", f"evaluate.weights={model}")
+    for stage in ("fetch", "prepare", "evaluate", "rollout", "report"):
+        project.run("python", "-m", f"pipelines.{stage}")
+    for place in ("runs/train", "results/train"):
+        assert not (project.folder / place).exists()
+    name = "results/evaluate/metrics.json"
+    assert project.read_json(name) == finished.read_json(name)
+
+
+def test_a_picture_added_to_a_folder_used_in_place_is_noticed_by_make(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pictures = write_noise(tmp_path / "pictures")
     project = clone(tmp_path / "project")
     project.compose("dataset=folder", f"dataset.source={pictures}", "dataset.name=mine")
     assert project.repro("prepare") == ["fetch", "prepare"]
