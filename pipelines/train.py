@@ -39,9 +39,9 @@ from pipelines.stage import run_stage
 MODEL_PATH = Path("runs/train/model.safetensors")
 RESULTS = Path("results/train")
 SECTIONS = ("seed", "dataset", "transforms", "model", "loss", "train")
-# What cannot change a weight: where equal pictures lie, who may see them, how the run is watched.
-WITHOUT_EFFECT = {"dataset": {"source", "redistributable"}, "train": {"workers", "log_every"}}
-CODE = ("attention", "data", "losses", "metrics", "models", "training")
+# What cannot change a weight. Of the data set, the index's digest says all that matters.
+WITHOUT_EFFECT = {"dataset": True, "train": {"workers", "log_every"}}
+CODE = ("attention", "data", "losses", "models", "training")
 
 
 def main() -> None:
