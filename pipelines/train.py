@@ -40,7 +40,7 @@ MODEL_PATH = Path("runs/train/model.safetensors")
 RESULTS = Path("results/train")
 SECTIONS = ("seed", "dataset", "transforms", "model", "loss", "train")
 # What cannot change a weight. Of the data set, the index's digest says all that matters.
-WITHOUT_EFFECT = {"dataset": True, "train": {"workers", "log_every"}}
+WITHOUT_EFFECT: dict[str, Any] = {"dataset": True, "train": {"workers", "log_every"}}
 CODE = ("attention", "data", "losses", "models", "training")
 
 
