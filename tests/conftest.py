@@ -42,3 +42,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.compose("preset=smoke")
     assert project.repro() == STAGES
     return project
+
+
+@pytest.fixture(scope="session")
+def grocery_archive() -> Path:
+    """Return real photographs: in `$DCAL_REAL_DATA`, or in shared/data beside the checkout."""
+    beside = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+    archive = Path(os.environ.get("DCAL_REAL_DATA") or beside) / "grocery.tar"
+    if not archive.is_file():
+        pytest.skip(f"no real photographs: {archive} is not there; set DCAL_REAL_DATA")
+    return archive

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.project import ROOT, STAGES, Project, clone
+from tests.project import STAGES, Project, clone
 
 pytestmark = pytest.mark.slow
 
 
-def find_archive() -> Path:
-    """Return grocery.tar, in `$DCAL_REAL_DATA` or in shared/data beside the checkout."""
-    folder = Path(os.environ.get("DCAL_REAL_DATA") or ROOT.parent / "shared" / "data")
-    return folder / "grocery.tar"
-
-
 @pytest.fixture(scope="module")
-def grocery(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def grocery(tmp_path_factory: pytest.TempPathFactory, grocery_archive: Path) -> Project:
     """Return a project that was trained on the photographs at a small size."""
-    if not find_archive().is_file():
-        pytest.skip(f"no photographs: {find_archive()} is not there (see DCAL_REAL_DATA)")
     project = clone(tmp_path_factory.mktemp("grocery") / "project")
     project.compose(
         "preset=photos_64",
         "dataset.name=grocery",
-        f"dataset.source={find_archive()}",
+        f"dataset.source={grocery_archive}",
         "dataset.redistributable=false",
         "train.epochs=3",
         "rollout.num_images=3",

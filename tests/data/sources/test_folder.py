@@ -127,9 +127,10 @@ def test_a_name_that_is_not_utf8_is_an_error_that_can_be_printed(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_grocery_photographs_have_their_published_counts(tmp_path: Path, repository: Path) -> None:
-    data = Path(os.environ.get("DCAL_REAL_DATA", repository.parent / "shared" / "data"))
-    unpack(data / "grocery.tar", tmp_path)
+def test_grocery_photographs_have_their_published_counts(
+    tmp_path: Path, grocery_archive: Path
+) -> None:
+    unpack(grocery_archive, tmp_path)
     table, report = build_index(make_dataset(val_ratio=0.1), tmp_path)
     assert report.counts == {"train": 773, "val": 86, "test": 701}
     assert report.num_classes == 28 and report.warnings == []
