@@ -170,6 +170,7 @@ def test_branches_can_be_off(tmp_path, model):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # tracing looks at attributes that warn; torch's affair
 def test_a_compiled_run_gives_the_eager_runs_weights(tmp_path):
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("torch.compile on a CPU needs a C++ compiler")
