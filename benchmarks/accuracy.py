@@ -21,6 +21,7 @@ import argparse
 import functools
 import json
 import math
+import shlex
 import statistics
 import time
 from pathlib import Path
@@ -53,7 +54,10 @@ def main() -> None:
     config = load_config(arguments.params)
     pictures = open_pictures(config.dataset)
     record: dict[str, Any] = {
-        "command": f"python -m benchmarks.accuracy --seeds {' '.join(map(str, arguments.seeds))}",
+        "command": shlex.join(
+            ["python", "-m", "benchmarks.accuracy", "--seeds", *map(str, arguments.seeds)]
+            + ["--arms", *arguments.arms]
+        ),
         "dataset": config.dataset.name,
         "counts": pictures.report.counts,
         "model": config.model.model_dump(mode="json"),
