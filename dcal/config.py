@@ -81,7 +81,7 @@ class TransformsConfig(Section):
 
 
 class ModelConfig(Section):
-    """The backbone and the three branches (design and symbols: paper sections 3.2 to 3.4)."""
+    """The backbone and the three branches (symbols are the paper's)."""
 
     backbone: str  # dcal_pico, or a timm name such as deit_tiny_patch16_224
     weights: str  # embedded | hub | none | a path to a .safetensors file ("start from")
@@ -106,7 +106,7 @@ class BranchValues(Section):
 
 
 class LossConfig(Section):
-    """How the losses of the branches are combined (paper section 3.5)."""
+    """How the losses of the branches are combined (paper: uncertainty weighting)."""
 
     weighting: Literal["uncertainty", "fixed"]
     initial_log_variances: BranchValues  # w_i; the paper gives no value, FairMOT starts below 0

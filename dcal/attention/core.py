@@ -1,6 +1,6 @@
 """Self, pair-wise and global-local attention as pure functions on split heads.
 
-DCAL, sections 3.1 (self-attention), 3.3 (GLCA) and 3.4 (PWCA). Legend: B images, h heads,
+DCAL: self-attention, GLCA and PWCA. Legend: B images, h heads,
 N tokens, R query rows, d head width, D = h * d.
 """
 

@@ -1,4 +1,4 @@
-"""Which image of a batch distracts which (DCAL, section 3.4; the seeding is ours).
+"""Which image of a batch distracts which (DCAL, PWCA; the seeding is ours).
 
 A pairing is a function of (seed, step) and, for `other`, of the labels: never of the order in
 which a sampler happened to deliver the images' classes.

@@ -1,4 +1,4 @@
-"""Attention rollout: how much each patch reached the class token (DCAL, section 3.2).
+"""Attention rollout: how much each patch reached the class token (DCAL, GLCA).
 
 Only the class row of the rollout is ever read, so a row vector walks down from the newest block
 to the first; no product of two token-by-token matrices is formed, and one head's attention at a
@@ -75,7 +75,7 @@ def compute_full_rollout(
     Raises:
         ValueError: No block was given.
 
-    Source: Abnar and Zuidema 2020; DCAL, section 3.2.
+    Source: Abnar and Zuidema 2020; DCAL, GLCA.
     """
     if not attention_weights:
         raise ValueError("rollout: expected at least one block's attention; got none")

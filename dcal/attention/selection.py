@@ -1,4 +1,4 @@
-"""Which patches become local queries (DCAL, section 3.3). Legend: B images, N patches, R kept."""
+"""Which patches become local queries (DCAL, GLCA). Legend: B images, N patches, R kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an RGB picture to a normalised tensor of the model's size (ours; paper section 4.1)."""
+"""From an RGB picture to a normalised tensor of the model's size (ours; sizes: paper)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training objective: a loss a branch, combined (DCAL, section 3.5).
+"""The training objective: a loss a branch, combined (DCAL, losses).
 
 Over the branches that are on: `uncertainty` learns their weights, `fixed` sums them with given
 ones; with one branch on it is that branch's plain loss, without a weight.

@@ -1,4 +1,4 @@
-"""Learned loss weights: one log-variance a branch (DCAL, section 3.5; Kendall et al. 2018)."""
+"""Learned loss weights: one log-variance a branch (DCAL; Kendall et al. 2018)."""
 
 from __future__ import annotations
 

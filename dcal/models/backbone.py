@@ -1,4 +1,4 @@
-"""Backbones by name: timm ViT, DeiT and hybrid models, and `dcal_pico` (DCAL, section 4.1).
+"""Backbones by name: timm ViT, DeiT and hybrid models, and `dcal_pico` (DCAL, backbones).
 
 The SA branch of DCAL *is* this pre-trained encoder; nothing is stacked on top of it. The only
 place that makes a timm model.

@@ -1,6 +1,6 @@
 """The model: self-attention, global-local and pair-wise cross-attention in one pass.
 
-DCAL, section 3. The paper's symbols here: L = `num_blocks`, M = `glca_blocks`, T = `pwca_blocks`,
+The paper's symbols here: L = `num_blocks`, M = `glca_blocks`, T = `pwca_blocks`,
 R = `num_local_queries`, f_SA / f_GLCA / f_PWCA = `sa_features` / `glca_features` /
 `pwca_features`. Legend: B images, S rows of the SA stream (the images, then any distractor images
 that are not in the batch), U rows of the PWCA stream, N tokens, P of them prefix tokens, D width.
@@ -96,7 +96,7 @@ class DCAL(nn.Module):
 
     def _build_glca(self) -> None:
         num_glca = self.config.glca_blocks
-        # Copies of the SA blocks they run beside: the paper trains them from the same weights.
+        # Copies of the SA blocks they run beside (ours: the paper does not say how they begin).
         parallel = list(self.backbone.blocks)[self.num_blocks - num_glca :] if num_glca else []
         self.glca_blocks = nn.ModuleList(copy.deepcopy(block) for block in parallel)
         self.glca_norm = copy.deepcopy(self.backbone.norm) if num_glca else None

@@ -1,6 +1,6 @@
 """Classifiers on a branch's feature: a linear head (FGVC) and the BN neck (Re-ID).
 
-Linear: DCAL, section 4.1. BN neck: TransReID's head, which the paper's Re-ID settings follow.
+Linear: DCAL, FGVC. BN neck: TransReID's head, which the paper's Re-ID settings follow.
 Legend: B images, D width, C classes.
 """
 

@@ -1,4 +1,4 @@
-"""SA and PWCA side by side through one block of shared parameters (DCAL, section 3.4).
+"""SA and PWCA side by side through one block of shared parameters (DCAL, PWCA).
 
 The economies are exact: both streams pass every linear layer as one batch; where their inputs
 are still equal they share one projection; in the last block only the class token's query is

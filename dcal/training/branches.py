@@ -1,4 +1,4 @@
-"""Which branches a model trains and scores, and what each of them predicts (DCAL, section 3.6)."""
+"""Which branches a model trains and scores, and what each of them predicts (DCAL, inference)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole training run: trainer, schedule, selection of the weights (DCAL, section 4.1)."""
+"""A whole training run: trainer, schedule, selection of the weights (DCAL, training settings)."""
 
 from __future__ import annotations
 

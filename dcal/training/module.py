@@ -1,4 +1,4 @@
-"""The training step as Lightning runs it (DCAL, section 4.1)."""
+"""The training step as Lightning runs it (DCAL, training settings)."""
 
 from __future__ import annotations
 

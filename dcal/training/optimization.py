@@ -1,4 +1,4 @@
-"""Optimiser groups, learning rate and its schedule (DCAL, section 4.1; warm-up as DeiT)."""
+"""Optimiser groups, learning rate and its schedule (DCAL, training settings; warm-up ours)."""
 
 from __future__ import annotations
 
