@@ -19,7 +19,7 @@ from dcal.data.transforms import Transform
 
 logger = logging.getLogger(__name__)
 
-# Those that a batch may not hold, so that the loader has to supply them (the paper's PWCA alternatives).
+# Those that a batch may not hold, so that the loader has to supply them.
 DistractorKind = Literal["same", "mixed", "noise"]
 
 
