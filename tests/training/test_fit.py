@@ -154,6 +154,27 @@ def test_clipping_leaves_the_log_variances_out():
     assert all(float(p.grad) == 10.0 for p in module.objective.parameters())
 
 
+def test_clipping_reaches_the_steps_of_a_run(tmp_path):
+    norms = {}
+    for clip_norm in (None, 0.05):
+        seen = norms.setdefault(clip_norm, [])
+        config = make_run_config(epochs=1, clip_norm=clip_norm, optimizer="sgd", lr=0.1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DCALModule, "on_train_batch_end", keep_gradient_norm(seen))
+            run(config, tmp_path / str(clip_norm))
+    assert len(norms[None]) == len(norms[0.05]) == 3
+    assert min(norms[None]) > 0.05
+    assert norms[0.05] == pytest.approx([0.05] * 3, rel=1e-3)
+
+
+def keep_gradient_norm(seen):
+    def keep(self, *arguments):
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        seen.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+    return keep
+
+
 @pytest.mark.parametrize("distractor", ["any", "other", "noise"])
 def test_every_kind_of_distractor_trains(tmp_path, distractor):
     config = make_run_config(epochs=1, model={"distractor": distractor})
