@@ -42,7 +42,7 @@ from dcal.models.backbone import get_normalisation
 from dcal.models.dcal import DCAL
 from dcal.tracking.environment import describe_environment
 from dcal.training.branches import compute_probabilities
-from dcal.training.fit import fit
+from dcal.training.fit import Outlets, fit
 from dcal.training.runtime import resolve_runtime
 
 ARMS = ("dcal", "sa_steps", "sa_time")
@@ -133,8 +133,7 @@ def run_arm(
             changed,
             loaders,
             runtime=resolve_runtime(changed.train),
-            history_path=Path(folder) / "history.csv",
-            log_metrics=lambda values, step: None,
+            outlets=Outlets(Path(folder) / "history.csv", log_metrics=lambda values, step: None),
         )
     right: dict[str, int] = {}
     with torch.inference_mode():

@@ -141,6 +141,9 @@ class TrainConfig(Section):
     workers: NaturalNumber  # loader processes; 0 = load in the training process
     selection: Literal["last", "val", "test"]  # which checkpoint is the model
     log_every: Count  # steps between two logged points
+    # At most so much work is lost to a kill; 0 = after every step and epoch. Longer where writing
+    # one would cost more than a hundredth of the time.
+    checkpoint_minutes: NonNegativeFloat
 
 
 class EvaluateConfig(Section):

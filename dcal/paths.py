@@ -96,12 +96,12 @@ def compute_fingerprint(params: Mapping[str, Any], *, data_digest: str, code_dig
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def compute_code_digest(folders: list[Path]) -> str:
-    """Return a digest over every Python file below the folders, by relative name and bytes."""
+def compute_code_digest(places: list[Path]) -> str:
+    """Return a digest over Python files, by relative name and bytes: those given, those below."""
     digest = hashlib.sha256()
-    for folder in sorted(folders):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(f"{folder.name}/{path.relative_to(folder)}\0".encode())
+    for place in sorted(places):
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(f"{place.name}/{path.relative_to(place)}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -129,4 +129,4 @@ def test_params_are_keys_of_the_tree() -> None:
 def test_training_depends_on_every_key_of_train_that_can_change_its_result() -> None:
     keys = {f"train.{name}" for name in TrainConfig.model_fields}
     listed = {key for key in read_stages()["train"]["params"] if key.startswith("train.")}
-    assert keys - listed == {"train.workers", "train.log_every"}
+    assert keys - listed == {"train.workers", "train.log_every", "train.checkpoint_minutes"}

@@ -19,6 +19,9 @@ class EpochBatchSampler(Sampler[list[Key]]):
     (`shuffle`) the order is new in every epoch and an incomplete last batch is dropped; otherwise
     the order is the split's own and nothing is dropped. With several processes each takes every
     `world_size`-th picture of a global batch.
+
+    `resume_at` makes the next iteration begin inside an epoch, with the batches that an
+    uninterrupted run would have had there.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self._num_skipped = 0
 
     @property
     def sampler(self) -> EpochBatchSampler:
@@ -54,6 +58,10 @@ class EpochBatchSampler(Sampler[list[Key]]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the order that the next iteration takes."""
         self.epoch = epoch
+
+    def resume_at(self, epoch: int, *, num_batches: int) -> None:
+        """Choose the epoch of the next iteration, which leaves out its first batches."""
+        self.epoch, self._num_skipped = epoch, num_batches
 
     def __len__(self) -> int:
         global_batch = self.batch_size * self.world_size
@@ -67,6 +75,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
             sequence = combine_seeds(self.seed, Stream.ORDER, epoch=self.epoch)
             order = np.random.default_rng(sequence).permutation(self.num_images)
         epoch, global_batch = self.epoch, self.batch_size * self.world_size
-        for start in range(0, len(self) * global_batch, global_batch):
+        first, self._num_skipped = self._num_skipped, 0
+        for start in range(first * global_batch, len(self) * global_batch, global_batch):
             mine = order[start : start + global_batch][self.rank :: self.world_size]
             yield [(epoch, int(index)) for index in mine]

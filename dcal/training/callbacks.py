@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning
 import pandas as pd
@@ -41,6 +42,21 @@ class History(lightning.Callback):
         self._time_since = 0.0
         self._lr = 0.0
         self._logged_step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the points so far."""
+        return {"rows": self.rows, "logged_step": self._logged_step, "lr": self._lr}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after these points."""
+        self.rows = {int(step): dict(row) for step, row in state_dict["rows"].items()}
+        self._logged_step, self._lr = state_dict["logged_step"], state_dict["lr"]
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Start the clock of a run that goes on inside an epoch."""
+        self._images_since, self._time_since = 0, time.perf_counter()
 
     def on_before_optimizer_step(
         self,
@@ -161,6 +177,15 @@ class BestWeights(lightning.Callback):
         self.best_score = -1.0
         self.best_epoch = -1
         self.state: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best weights so far and where they are from."""
+        return {"score": self.best_score, "epoch": self.best_epoch, "weights": self.state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best of before."""
+        self.best_score, self.best_epoch = state_dict["score"], state_dict["epoch"]
+        self.state = state_dict["weights"]
 
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

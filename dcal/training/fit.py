@@ -7,17 +7,20 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import lightning
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from dcal.data.datamodule import Loader, Loaders
+from dcal.data.samplers import EpochBatchSampler
 from dcal.models.build import count_parameters
 from dcal.models.cost import estimate_training_bytes
 from dcal.models.dcal import DCAL
 from dcal.training.callbacks import BestWeights, EpochReport, History, LogMetrics
+from dcal.training.checkpoints import CheckpointFolder
 from dcal.training.module import DCALModule
+from dcal.training.resume import Checkpointer, FiniteLoss, PlainCheckpointIO, ShouldStop
 from dcal.training.runtime import LIGHTNING_PRECISION, Runtime, prepare_runtime
 
 if TYPE_CHECKING:
@@ -38,44 +41,49 @@ class TrainingResult(NamedTuple):
     train_seconds: float
 
 
+class Outlets(NamedTuple):
+    """What a run tells the world, where it keeps its state, and who may stop it."""
+
+    history_path: Path
+    log_metrics: LogMetrics
+    checkpoints: CheckpointFolder | None = None  # None: an interrupted run is lost
+    should_stop: ShouldStop = lambda: None  # asked between steps; a text is the reason to stop
+
+
 def fit(
-    model: DCAL,
-    config: Config,
-    loaders: Loaders,
-    *,
-    runtime: Runtime,
-    history_path: Path,
-    log_metrics: LogMetrics,
+    model: DCAL, config: Config, loaders: Loaders, *, runtime: Runtime, outlets: Outlets
 ) -> TrainingResult:
     """Train a model as `config.train` says and return it with the selected weights.
 
     Every random number of the model (stochastic depth, dropout) follows from `config.seed`; two
-    runs on a CPU are bit-identical.
+    runs on a CPU are bit-identical, and so is one that was interrupted and goes on from the newest
+    checkpoint in `outlets.checkpoints`.
 
     Raises:
         ValueError: The selection needs a split that is not there.
+        TrainingBroken: A loss or weight is no number.
+        TrainingStopped: `outlets.should_stop` gave a reason.
     """
     scored_split, scored_loader = choose_scored_split(config, loaders)
     prepare_runtime(runtime)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = DCALModule(model, config)
-    if config.train.compile:
+    if runtime.is_compiled:
         model.compile()
-    history = History(
-        history_path,
-        log_every=config.train.log_every,
-        log_metrics=log_metrics,
-        scored_split=scored_split,
-    )
-    best = BestWeights() if config.train.selection != "last" else None
-    callbacks = [EpochReport(), history] + ([best] if best else [])
+    observers = _build_observers(config, loaders, outlets, scored_split=scored_split)
     started = time.perf_counter()
     with warnings.catch_warnings():
         _silence_lightning()
-        trainer = _build_trainer(config, runtime, callbacks)
-        trainer.fit(module, loaders.train, scored_loader)
-    seconds = time.perf_counter() - started
-    history.write()
+        trainer = _build_trainer(config, runtime, observers.list_callbacks())
+        trainer.fit(
+            module,
+            loaders.train,
+            scored_loader,
+            ckpt_path=_find_resume_path(outlets.checkpoints),
+            weights_only=True,
+        )
+    observers.history.write()
+    best, checkpointer = observers.best, observers.checkpointer
     if best is not None:
         best.restore(module)
     return TrainingResult(
@@ -85,8 +93,57 @@ def fit(
         selection_score=best.best_score if best else None,
         scores={f"{scored_split}/{key}": value for key, value in module.last_scores.items()},
         num_steps=trainer.global_step,
-        train_seconds=seconds,
+        train_seconds=checkpointer.seconds if checkpointer else time.perf_counter() - started,
     )
+
+
+class _Observers(NamedTuple):
+    """The callbacks of a run."""
+
+    history: History
+    finite_loss: FiniteLoss
+    best: BestWeights | None
+    checkpointer: Checkpointer | None
+
+    def list_callbacks(self) -> list[lightning.Callback]:
+        # A broken loss is noticed before it is logged; the checkpoint holds what all others did.
+        ordered = [self.finite_loss, EpochReport(), self.history, self.best, self.checkpointer]
+        return [callback for callback in ordered if callback is not None]
+
+
+def _build_observers(
+    config: Config, loaders: Loaders, outlets: Outlets, *, scored_split: str
+) -> _Observers:
+    train, folder = config.train, outlets.checkpoints
+    finite_loss = FiniteLoss(
+        check_every=train.log_every,
+        describe_newest=folder.describe_newest if folder else lambda: "no checkpoint was kept",
+    )
+    history = History(
+        outlets.history_path,
+        log_every=train.log_every,
+        log_metrics=outlets.log_metrics,
+        scored_split=scored_split,
+    )
+    checkpointer = None
+    if folder is not None:
+        checkpointer = Checkpointer(
+            folder,
+            cast(EpochBatchSampler, loaders.train.batch_sampler),
+            minutes=train.checkpoint_minutes,
+            should_stop=outlets.should_stop,
+            finite_loss=finite_loss,
+        )
+    best = BestWeights() if train.selection != "last" else None
+    return _Observers(history, finite_loss, best, checkpointer)
+
+
+def _find_resume_path(folder: CheckpointFolder | None) -> Path | None:
+    newest = folder.find_newest() if folder else None
+    if newest is None:
+        return None
+    logger.info("going on from step %d (%s)", newest.step, newest.path.name)
+    return newest.path
 
 
 def choose_scored_split(config: Config, loaders: Loaders) -> tuple[str, Loader | None]:
@@ -146,7 +203,8 @@ def _build_trainer(
         callbacks=callbacks + ([TQDMProgressBar(leave=False)] if is_terminal else []),
         enable_progress_bar=is_terminal,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=False,  # that is Lightning's own callback
+        plugins=[PlainCheckpointIO()],
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -160,4 +218,6 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*The number of training batches.*")
     warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # The sampler goes on where it was, which Lightning looks for in the loader.
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

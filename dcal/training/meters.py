@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,14 @@ class RunningMeans:
         term = value.detach().float() * weight
         self._sums[name] = self._sums[name] + term if name in self._sums else term
         self._weights[name] = self._weights.get(name, 0.0) + weight
+
+    def state_dict(self) -> dict[str, dict[str, Tensor] | dict[str, float]]:
+        """Return sums and weights as they are, for a checkpoint between two logged points."""
+        return {"sums": dict(self._sums), "weights": dict(self._weights)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._sums, self._weights = dict(state["sums"]), dict(state["weights"])
 
     def pop(self) -> dict[str, float]:
         """Return all means and start anew; one transfer for all of them."""

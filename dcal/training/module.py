@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -46,7 +46,6 @@ class DCALModule(lightning.LightningModule):
         self._scores = RunningMeans()
         self.last_scores: dict[str, float] = {}  # by branch, of the last scored split
         self.averaged = self._average(model)
-        self._averaged_steps = 0
         self.network.set_grad_checkpointing(config.train.gradient_checkpointing)
 
     def _average(self, model: DCAL) -> AveragedModel | None:
@@ -100,11 +99,27 @@ class DCALModule(lightning.LightningModule):
             is_right = predictions[branch].logits.argmax(dim=1) == labels
             self.means.add(f"train/{branch}/top1_accuracy", is_right.float().mean())
 
-    def on_train_batch_end(self, *unused: object) -> None:
-        """Move the average once after each optimiser step, not after each accumulated batch."""
-        if self.averaged is not None and self.trainer.global_step > self._averaged_steps:
-            self._averaged_steps = self.trainer.global_step
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Step, and move the average with it: once a step, not once an accumulated batch."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.averaged is not None:
             self.averaged.update_parameters(self.network)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is counted since the last logged point, and the last scores."""
+        checkpoint["means"] = self.means.state_dict()
+        checkpoint["last_scores"] = dict(self.last_scores)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.means.load_state_dict(checkpoint["means"])
+        self.last_scores = checkpoint["last_scores"]
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
         """Count right answers of each branch."""

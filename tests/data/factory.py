@@ -87,6 +87,7 @@ def make_config(**changes: Any) -> Config:
             "workers": 0,
             "selection": "last",
             "log_every": 1,
+            "checkpoint_minutes": 1.0,
         },
         "evaluate": {"batch_size": 4, "weights": None},
         "rollout": {"num_images": 1, "num_blocks": None, "score_images": None},

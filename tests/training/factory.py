@@ -32,6 +32,7 @@ TRAIN = {
     "workers": 0,
     "selection": "val",
     "log_every": 2,
+    "checkpoint_minutes": 0.0,
 }
 LOSS = {
     "weighting": "uncertainty",
@@ -114,7 +115,12 @@ def make_loaders(config: Config, *, num_train=20, num_val=9, **options) -> Loade
         sampler = EpochBatchSampler(
             num_images, batch_size=batch_size, seed=config.seed, shuffle=shuffle
         )
-        return DataLoader(NoiseWithLabels(num_images, **options), batch_sampler=sampler)
+        # A generator of its own, as the datamodule's: an iteration draws from it.
+        return DataLoader(
+            NoiseWithLabels(num_images, **options),
+            batch_sampler=sampler,
+            generator=torch.Generator(),
+        )
 
     return Loaders(
         train=load(num_train, config.train.batch_size, True),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dcal.models import build_model
-from dcal.training.fit import describe_run, fit
+from dcal.training.fit import Outlets, describe_run, fit
 from dcal.training.module import DCALModule
 from dcal.training.runtime import resolve_runtime
 from tests.training.factory import make_loaders, make_run_config
@@ -25,8 +25,7 @@ def run(config, tmp_path, *, points=None, **options):
         config,
         loaders,
         runtime=resolve_runtime(config.train),
-        history_path=tmp_path / "history.csv",
-        log_metrics=log,
+        outlets=Outlets(tmp_path / "history.csv", log),
     )
 
 

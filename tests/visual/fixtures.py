@@ -88,6 +88,7 @@ PARAMS: dict[str, Any] = {
         "workers": 0,
         "selection": "val",
         "log_every": 5,
+        "checkpoint_minutes": 1.0,
     },
     "evaluate": {"batch_size": 16, "weights": None},
     "rollout": {"num_images": 8, "num_blocks": None, "score_images": None},

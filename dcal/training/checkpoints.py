@@ -1,0 +1,250 @@
+"""Training state on disk: a folder a run, files that name their own digest, one writer (ours).
+
+    checkpoints/<fingerprint>/
+        run.json                    which run this is, when it was begun, gone on with and ended
+        step-00000120.<sha>.ckpt    the newest two; <sha> begins the sha256 of the bytes
+        lock, owner.json            who trains it now
+
+The fingerprint names parameters, data, code and starting weights, so a change of any of them never
+meets an old file. Nothing here reads a checkpoint's content.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dcal.paths import compute_file_digest, work_root, write_atomically, write_json
+
+logger = logging.getLogger(__name__)
+
+NUM_KEPT = 2  # the newest, and the one before in case the newest is damaged
+# An orphan leaves within a step, or is ended by its own watch after half a minute.
+WAIT_SECONDS = 60.0
+_DIGEST_LENGTH = 16
+_NAME = re.compile(rf"step-(\d+)\.([0-9a-f]{{{_DIGEST_LENGTH}}})\.ckpt")
+
+
+class Attempt(BaseModel):
+    """One process that trained the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    started: str  # ISO 8601, UTC
+    from_step: int
+
+
+class RunState(BaseModel):
+    """What outlives a killed trainer beside its checkpoints."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_key: str  # names the run towards MLflow before MLflow has
+    started: str  # ISO 8601, UTC; all times of points follow from it
+    attempts: list[Attempt] = []
+    finished: str | None = None
+    record_md5: str | None = None  # of results/train/run.json, as DVC writes it into dvc.lock
+
+
+class Checkpoint(NamedTuple):
+    """A file that is whole, by its digest."""
+
+    path: Path
+    step: int
+
+
+class CheckpointFolder:
+    """The folder of one run's checkpoints; all writing happens inside `hold`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def hold(self, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+        """Keep every other process out; a killed one lets go by being dead.
+
+        Raises:
+            RuntimeError: Another process trains this run and does not leave; the message names it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("waiting for %s to leave run %s", self._name_owner(), self.path.name)
+            try:
+                lock.acquire(timeout=wait_seconds)
+            except Timeout:
+                raise RuntimeError(
+                    f"{self.path}: {self._name_owner()} trains this very run; let it finish, or "
+                    "stop it and run this again: it goes on from the last checkpoint"
+                ) from None
+        try:
+            write_json(self._owner_path, {"pid": os.getpid(), "host": socket.gethostname()})
+            self._remove_unfinished()
+            yield
+        finally:
+            lock.release()
+
+    def is_held(self) -> bool:
+        """Say whether some process trains this run now."""
+        lock = FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def open_run(self, *, is_recorded: Callable[[RunState], bool]) -> RunState:
+        """Go on with the run, or begin it.
+
+        A finished run is taken up too, since its trainer or DVC may have been killed before the
+        result was recorded. Where it was, running the stage again is meant, and begins anew.
+        """
+        state = self.read_state()
+        if state is not None and state.finished is not None and is_recorded(state):
+            logger.info("run %s was finished and recorded: it is trained anew", self.path.name)
+            self.remove_checkpoints()
+            state = None
+        now = _now()
+        state = state or RunState(run_key=uuid4().hex, started=now)
+        newest = self.find_newest()
+        attempt = Attempt(started=now, from_step=newest.step if newest else 0)
+        state = state.model_copy(update={"attempts": [*state.attempts, attempt]})
+        self.write_state(state)
+        return state
+
+    def read_state(self) -> RunState | None:
+        """Return the run's state; None where there is none, or none that can be read."""
+        path = self.path / "run.json"
+        if not path.is_file():
+            return None
+        try:
+            return RunState.model_validate_json(path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            logger.warning("%s: damaged (%s); the run gets a new name", path, reason)
+            return None
+
+    def write_state(self, state: RunState) -> None:
+        """Replace the run's state."""
+        write_json(self.path / "run.json", state.model_dump(mode="json"))
+
+    def finish(self, *, record: Path) -> None:
+        """Note that the results are written; the newest checkpoint stays until DVC has them."""
+        state = self.read_state()
+        assert state is not None
+        digest = compute_file_digest(record, algorithm="md5")
+        self.write_state(state.model_copy(update={"finished": _now(), "record_md5": digest}))
+        self._prune(num_kept=1)
+
+    def publish(self, written: Path, *, step: int) -> Checkpoint:
+        """Give a file that is wholly written its name, and remove those that are too many."""
+        digest = compute_file_digest(written)[:_DIGEST_LENGTH]
+        path = self.path / f"step-{step:08d}.{digest}.ckpt"
+        os.replace(written, path)
+        self._prune(num_kept=NUM_KEPT)
+        return Checkpoint(path, step)
+
+    @contextmanager
+    def write(self, *, step: int) -> Iterator[Path]:
+        """Yield a path to write a checkpoint to; it counts once the block is left without error."""
+        # Without a digest in its name a file is none of `list_checkpoints`.
+        unnamed = self.path / f".part-step-{step:08d}.ckpt"
+        with write_atomically(unnamed) as temporary:
+            yield temporary
+        self.publish(unnamed, step=step)
+
+    def find_newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole; a damaged one is set aside and said."""
+        for checkpoint in self.list_checkpoints():
+            expected = checkpoint.path.name.split(".")[1]
+            if compute_file_digest(checkpoint.path).startswith(expected):
+                return checkpoint
+            aside = checkpoint.path.with_suffix(".damaged")
+            os.replace(checkpoint.path, aside)
+            logger.warning(
+                "%s is damaged (its bytes are not those that were written); the one before is "
+                "used. It is kept as %s",
+                checkpoint.path,
+                aside.name,
+            )
+        return None
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """Return all checkpoints by name, newest first, unchecked."""
+        found = []
+        for path in self.path.glob("step-*.ckpt"):
+            match = _NAME.fullmatch(path.name)
+            if match:
+                found.append(Checkpoint(path, int(match[1])))
+        return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
+
+    def describe_newest(self) -> str:
+        """Name the newest checkpoint for a message."""
+        checkpoints = self.list_checkpoints()
+        if not checkpoints:
+            return "there is no checkpoint yet"
+        return f"the last good checkpoint is {checkpoints[0].path} (step {checkpoints[0].step})"
+
+    def remove_checkpoints(self) -> None:
+        """Remove all checkpoints, damaged ones too, and the run's state; the lock stays."""
+        # The state first: checkpoints without a state would be taken up under a new name.
+        (self.path / "run.json").unlink(missing_ok=True)
+        for path in [*self.path.glob("step-*.ckpt"), *self.path.glob("step-*.damaged")]:
+            path.unlink(missing_ok=True)
+        self._remove_unfinished()
+
+    def remove(self) -> None:
+        """Remove the folder; call it inside `hold`."""
+        self.remove_checkpoints()
+        shutil.rmtree(self.path)
+
+    def _prune(self, *, num_kept: int) -> None:
+        for checkpoint in self.list_checkpoints()[num_kept:]:
+            checkpoint.path.unlink(missing_ok=True)
+
+    def _remove_unfinished(self) -> None:
+        for path in self.path.glob(".part-*"):
+            path.unlink(missing_ok=True)
+
+    @property
+    def _owner_path(self) -> Path:
+        return self.path / "owner.json"
+
+    def _name_owner(self) -> str:
+        with suppress(OSError, ValueError, KeyError):
+            owner = json.loads(self._owner_path.read_text(encoding="utf-8"))
+            return f"process {owner['pid']} on {owner['host']}"
+        return "another process"
+
+
+def checkpoints_root() -> Path:
+    """Return the folder of all runs' checkpoints, outside DVC and git."""
+    return work_root() / "checkpoints"
+
+
+def list_folders() -> list[CheckpointFolder]:
+    """Return every run's folder, by name."""
+    root = checkpoints_root()
+    if not root.is_dir():
+        return []
+    return [CheckpointFolder(path) for path in sorted(root.iterdir()) if path.is_dir()]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,263 @@
+"""Everything a run needs to go on bit for bit, written while it trains (ours).
+
+Lightning saves and restores weights, optimiser, schedule and loop counters. This adds what it
+leaves out: random states, the place inside an epoch, and the moment: between two optimiser steps
+or after an epoch, never while gradients are half accumulated.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric.plugins.io import CheckpointIO
+from torch import Tensor
+
+from dcal.data.samplers import EpochBatchSampler
+from dcal.training.checkpoints import CheckpointFolder
+
+ShouldStop = Callable[[], str | None]
+# A checkpoint waits until it costs at most this share of the time since the last one.
+MAX_TIME_SHARE = 0.01
+
+
+class TrainingStopped(RuntimeError):
+    """The run was asked to stop; the same command goes on from its last checkpoint."""
+
+
+class TrainingBroken(RuntimeError):
+    """The run cannot go on as it is configured; its checkpoints are kept."""
+
+
+class PlainCheckpointIO(CheckpointIO):
+    """Read a file without running what it holds; `CheckpointFolder.write` makes it whole."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
+    ) -> None:
+        """Write tensors, numbers and texts."""
+        torch.save(checkpoint, path)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read onto the CPU; whoever takes a tensor moves it to where its own is."""
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return content
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a file."""
+        Path(path).unlink(missing_ok=True)
+
+
+class FiniteLoss(lightning.Callback):
+    """Stop at the first step whose loss is no number; looking never waits for the device."""
+
+    def __init__(self, *, check_every: int, describe_newest: Callable[[], str]) -> None:
+        self.check_every = check_every
+        self.describe_newest = describe_newest
+        self._first_bad: Tensor | None = None  # step, counted from 1; 0 = none
+        self._checked_step = 0
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Note a bad loss on the device, and read the note now and then."""
+        loss = outputs["loss"].detach()
+        if self._first_bad is None:
+            self._first_bad = torch.zeros((), dtype=torch.int64, device=loss.device)
+        is_first = ~torch.isfinite(loss) & (self._first_bad == 0)
+        self._first_bad = torch.where(is_first, max(trainer.global_step, 1), self._first_bad)
+        if trainer.global_step - self._checked_step >= self.check_every:
+            self.check(trainer)
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Read the note before the epoch's scores are believed."""
+        self.check(trainer)
+
+    def check(self, trainer: lightning.Trainer) -> None:
+        """Read the note.
+
+        Raises:
+            TrainingBroken: There was a loss that is no number.
+        """
+        self._checked_step = trainer.global_step
+        if self._first_bad is not None and int(self._first_bad):
+            raise_not_finite(
+                "the loss", int(self._first_bad), trainer.current_epoch, self.describe_newest()
+            )
+
+
+def raise_not_finite(what: str, step: int, epoch: int, newest: str) -> None:
+    """Say where a run broke and what can be done.
+
+    Raises:
+        TrainingBroken: Always.
+    """
+    raise TrainingBroken(
+        f"training stopped: {what} became infinite or no number at step {step} (epoch "
+        f"{epoch + 1}); {newest}. Lower train.lr, set or lower train.clip_norm, or try "
+        "train.precision=fp32"
+    )
+
+
+class Checkpointer(lightning.Callback):
+    """Save when it is time, at the end, and before leaving on request; restore what was saved.
+
+    It is to be the last callback, so that what it saves holds what the others did at that step.
+    """
+
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        sampler: EpochBatchSampler,
+        *,
+        minutes: float,
+        should_stop: ShouldStop,
+        finite_loss: FiniteLoss,
+    ) -> None:
+        self.folder = folder
+        self.sampler = sampler
+        self.minutes = minutes
+        self.should_stop = should_stop
+        self.finite_loss = finite_loss
+        self._place = {"epoch": 0, "num_batches": 0}
+        self._random: dict[str, Any] | None = None
+        self._earlier_seconds = 0.0
+        self._started = self._last_save = time.perf_counter()
+        self._cost_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Return the time that this and all earlier attempts trained, up to their checkpoints."""
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the data, the random states and the time."""
+        return {**self._place, "random": collect_random_states(), "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Turn the sampler to the place; random states follow once nothing else draws."""
+        self._place = {name: state_dict[name] for name in self._place}
+        self._random = state_dict["random"]
+        self._earlier_seconds = state_dict["seconds"]
+        # Now: loader processes ask for their first batches before the epoch's first hook.
+        self.sampler.resume_at(self._place["epoch"], num_batches=self._place["num_batches"])
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Put the random states back where a run goes on."""
+        if self._random is not None:
+            restore_random_states(self._random)
+            self._random = None
+        self._last_save = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Save between two optimiser steps; the last one of an epoch is saved with its scores."""
+        is_last = batch_idx + 1 >= trainer.num_training_batches
+        # Half-accumulated gradients are in no checkpoint.
+        if is_last or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        self._save_if_due(trainer, epoch=trainer.current_epoch, num_batches=batch_idx + 1)
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Save after an epoch, always after the last one."""
+        epoch = trainer.current_epoch + 1
+        self._save_if_due(trainer, epoch=epoch, num_batches=0, always=epoch == trainer.max_epochs)
+
+    def _save_if_due(
+        self, trainer: lightning.Trainer, *, epoch: int, num_batches: int, always: bool = False
+    ) -> None:
+        reason = self.should_stop()
+        if always or reason or self._is_due():
+            self._place = {"epoch": epoch, "num_batches": num_batches}
+            self._save(trainer)
+        if reason:
+            raise TrainingStopped(
+                f"training stopped: {reason}; {self.folder.describe_newest()}, and the same "
+                "command goes on from there"
+            )
+
+    def _is_due(self) -> bool:
+        if self.minutes == 0:
+            return True
+        needed = max(60 * self.minutes, self._cost_seconds / MAX_TIME_SHARE)
+        return time.perf_counter() - self._last_save >= needed
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        started = time.perf_counter()
+        self.finite_loss.check(trainer)
+        self._require_finite_weights(trainer)
+        with self.folder.write(step=trainer.global_step) as path:
+            trainer.save_checkpoint(path, weights_only=False)
+        self._last_save = time.perf_counter()
+        self._cost_seconds = self._last_save - started
+
+    def _require_finite_weights(self, trainer: lightning.Trainer) -> None:
+        """Keep weights that a finite loss with infinite gradients has spoilt out of the files."""
+        tensors = trainer.lightning_module.state_dict().values()
+        checks = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+        if not bool(torch.stack(checks).all()):
+            newest = self.folder.describe_newest()
+            raise_not_finite("a weight", trainer.global_step, trainer.current_epoch, newest)
+
+
+def collect_random_states() -> dict[str, Any]:
+    """Return the state of every global generator as tensors and plain lists."""
+    version, python_words, gauss = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(python_words), gauss],
+        "numpy": {
+            "words": numpy_state["state"]["key"].tolist(),
+            "position": int(numpy_state["state"]["pos"]),
+            "has_gauss": int(numpy_state["has_gauss"]),
+            "gauss": float(numpy_state["gauss"]),
+        },
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Set every global generator; those of GPUs where there are as many as there were."""
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    numpy_state = states["numpy"]
+    np.random.set_state(
+        {
+            "bit_generator": "MT19937",
+            "state": {
+                "key": np.array(numpy_state["words"], dtype=np.uint32),
+                "pos": numpy_state["position"],
+            },
+            "has_gauss": numpy_state["has_gauss"],
+            "gauss": numpy_state["gauss"],
+        }
+    )
