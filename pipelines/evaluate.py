@@ -135,4 +135,4 @@ def open_tracker(config: Config, scoring: Scoring) -> Tracker:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, "evaluate")

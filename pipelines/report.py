@@ -106,4 +106,4 @@ def find(path: Path, config: Config) -> Path:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, "report")

@@ -122,4 +122,4 @@ def track(config: Config, metrics: dict[str, float], *, names: list[str]) -> Non
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, "rollout")

@@ -8,20 +8,23 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import logging
-import time
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import yaml
 from rich.console import Console
 
 import dcal
 from dcal.config import Config, load_config
-from dcal.data.datamodule import Pictures, build_loaders, open_pictures
+from dcal.data.datamodule import Loaders, Pictures, build_loaders, open_pictures
 from dcal.models import build_model, count_parameters
 from dcal.models.backbone import get_normalisation
 from dcal.models.build import locate_weights
+from dcal.models.dcal import DCAL
 from dcal.models.weights import save_model
 from dcal.paths import (
     compute_code_digest,
@@ -29,75 +32,142 @@ from dcal.paths import (
     compute_fingerprint,
     write_json,
 )
-from dcal.tracking.environment import describe_environment
+from dcal.tracking.environment import Environment, describe_environment
 from dcal.tracking.record import DatasetRecord, RunRecord, write_run_record
 from dcal.tracking.runs import start_run
-from dcal.training.fit import TrainingResult, describe_run, fit
-from dcal.training.runtime import resolve_runtime
-from pipelines.stage import run_stage
+from dcal.tracking.tracker import Tracker
+from dcal.training.checkpoints import CheckpointFolder, RunState, checkpoints_root
+from dcal.training.fit import Outlets, TrainingResult, describe_run, fit
+from dcal.training.resume import TrainingStopped
+from dcal.training.runtime import Runtime, resolve_runtime
+from pipelines.guard import hold_outputs, watch_for_reasons_to_stop
+from pipelines.inputs import Inputs, read_inputs, require_unchanged
+from pipelines.stage import collect_warnings, run_stage
+
+logger = logging.getLogger(__name__)
 
 MODEL_PATH = Path("runs/train/model.safetensors")
 RESULTS = Path("results/train")
+RECORD = RESULTS / "run.json"
 SECTIONS = ("seed", "dataset", "transforms", "model", "loss", "train")
 # What cannot change a weight. Of the data set, the index's digest says all that matters.
-WITHOUT_EFFECT: dict[str, Any] = {"dataset": True, "train": {"workers", "log_every"}}
+WITHOUT_EFFECT: dict[str, Any] = {
+    "dataset": True,
+    "train": {"workers", "log_every", "checkpoint_minutes"},
+}
 CODE = ("attention", "data", "losses", "models", "training")
+EDITED = (
+    "the finished run is kept: undo the edit, and dvc repro records it without training again; or "
+    "keep the edit, and dvc repro trains with it"
+)
+
+
+class Run(NamedTuple):
+    """What is trained, on what, and where."""
+
+    config: Config
+    pictures: Pictures
+    loaders: Loaders
+    model: DCAL
+    runtime: Runtime
+    environment: Environment
+    fingerprint: str
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]]  # mean, standard deviation
 
 
 def main() -> None:
     """Read params.yaml and the index, train, and write runs/train and results/train."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    inputs = read_inputs("train")
+    with (
+        collect_warnings() as warnings,
+        watch_for_reasons_to_stop() as should_stop,
+        hold_outputs(MODEL_PATH.parent),
+    ):
+        run = prepare_run()
+        folder = CheckpointFolder(checkpoints_root() / run.fingerprint)
+        with folder.hold():
+            state = folder.open_run(is_recorded=is_recorded_by_dvc)
+            train(run, folder, state, inputs, should_stop=should_stop, warnings=warnings)
+    report_warnings(warnings)
+
+
+def prepare_run() -> Run:
+    """Build what params.yaml says, and say what will run."""
     config = load_config("params.yaml")
     pictures = open_pictures(config.dataset)
     runtime = resolve_runtime(config.train)
+    for fallback in (*pictures.report.warnings, *runtime.fallbacks):
+        logger.warning("%s", fallback)
     mean, std = get_normalisation(config.model.backbone)
     loaders = build_loaders(pictures, config, mean=mean, std=std)
     torch.manual_seed(config.seed)  # of the new heads
     model = build_model(config.model, num_classes=len(pictures.report.class_names))
     check_rollout_depth(config, model.num_blocks)
+    if config.train.selection == "test":
+        logger.warning("the weights are selected on the test split: its scores are optimistic")
     lines = describe_run(model, config, loaders, runtime)
     Console(soft_wrap=True).print(lines, highlight=False, markup=False)
-
-    environment = describe_environment(device=runtime.device_name)
     fingerprint = compute_run_fingerprint(config, data_digest=pictures.report.digest)
+    environment = describe_environment(device=runtime.device_name)
+    return Run(config, pictures, loaders, model, runtime, environment, fingerprint, (mean, std))
+
+
+def train(
+    run: Run,
+    folder: CheckpointFolder,
+    state: RunState,
+    inputs: Inputs,
+    *,
+    should_stop: Callable[[], str | None],
+    warnings: list[str],
+) -> None:
+    """Train or go on, and write the results; a result of edited inputs is not written."""
+    with track(run, state) as tracker:
+        result = fit(
+            run.model,
+            run.config,
+            run.loaders,
+            runtime=run.runtime,
+            outlets=Outlets(RESULTS / "history.csv", tracker.log_metrics, folder, should_stop),
+        )
+        require_unchanged("train", inputs, hint=EDITED)
+        save_model(MODEL_PATH, result.model, build_card(run, result))
+        write_json(RESULTS / "metrics.json", collect_metrics(result))
+        record = build_record(run, state, result, tracker, warnings=warnings)
+        write_run_record(RECORD, record)
+        folder.finish(record=RECORD)
+
+
+@contextmanager
+def track(run: Run, state: RunState) -> Iterator[Tracker]:
+    """Open the run in MLflow, or go on with it, and close it as it ended."""
     tracker = start_run(
-        config,
-        environment=environment,
-        fingerprint=fingerprint,
-        data_digest=pictures.report.digest,
+        run.config,
+        environment=run.environment,
+        fingerprint=run.fingerprint,
+        data_digest=run.pictures.report.digest,
     )
-    started, clock = datetime.now(UTC), time.perf_counter()
     try:
         tracker.log_file("params.yaml", "config")
-        result = fit(
-            model,
-            config,
-            loaders,
-            runtime=runtime,
-            history_path=RESULTS / "history.csv",
-            log_metrics=tracker.log_metrics,
-        )
-        save_model(MODEL_PATH, result.model, build_card(config, pictures, result, mean, std))
-        write_json(RESULTS / "metrics.json", collect_metrics(result))
+        yield tracker
+    except (TrainingStopped, KeyboardInterrupt, SystemExit):
+        tracker.end("KILLED")
+        raise
     except BaseException:
         tracker.end("FAILED")
         raise
-    write_run_record(
-        RESULTS / "run.json",
-        RunRecord(
-            **environment.model_dump(),
-            run_id=tracker.run_id,
-            tracking_uri=describe_uri(tracker.run_id),
-            fingerprint=fingerprint,
-            seed=config.seed,
-            dataset=DatasetRecord(name=config.dataset.name, digest=pictures.report.digest),
-            model={"backbone": config.model.backbone, "parameters": count_parameters(model)},
-            warnings=collect_warnings(config, pictures),
-            started=started.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - clock,
-        ),
-    )
     tracker.end()
+
+
+def is_recorded_by_dvc(state: RunState) -> bool:
+    """Say whether dvc.lock holds this run's record: then DVC has its result."""
+    lock = Path("dvc.lock")
+    if not lock.is_file():
+        return False
+    content = yaml.safe_load(lock.read_text(encoding="utf-8")) or {}
+    outs = content.get("stages", {}).get("train", {}).get("outs", [])
+    return any(out["path"] == str(RECORD) and out.get("md5") == state.record_md5 for out in outs)
 
 
 def compute_run_fingerprint(config: Config, *, data_digest: str) -> str:
@@ -109,7 +179,7 @@ def compute_run_fingerprint(config: Config, *, data_digest: str) -> str:
     return compute_fingerprint(
         params,
         data_digest=data_digest,
-        code_digest=compute_code_digest([package / folder for folder in CODE]),
+        code_digest=compute_code_digest([*(package / name for name in CODE), Path(__file__)]),
     )
 
 
@@ -123,23 +193,41 @@ def check_rollout_depth(config: Config, num_blocks: int) -> None:
         )
 
 
-def build_card(
-    config: Config,
-    pictures: Pictures,
-    result: TrainingResult,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> dict[str, Any]:
+def build_card(run: Run, result: TrainingResult) -> dict[str, Any]:
     """Collect what a reader of the model file needs to use it."""
+    mean, std = run.normalisation
+    report = run.pictures.report
     return {
-        "config": config.model_dump(mode="json"),
-        "class_names": pictures.report.class_names,
+        "config": run.config.model_dump(mode="json"),
+        "class_names": report.class_names,
         "preprocessing": {"mean": list(mean), "std": list(std)},
         "weights": result.weights,
-        "selection": config.train.selection,
+        "selection": run.config.train.selection,
         "selected_epoch": result.selected_epoch,
-        "dataset": {"name": config.dataset.name, "digest": pictures.report.digest},
+        "dataset": {"name": run.config.dataset.name, "digest": report.digest},
     }
+
+
+def build_record(
+    run: Run, state: RunState, result: TrainingResult, tracker: Tracker, *, warnings: list[str]
+) -> RunRecord:
+    """Collect what outlives the run beside its metrics."""
+    return RunRecord(
+        **run.environment.model_dump(),
+        run_id=tracker.run_id,
+        tracking_uri=describe_uri(tracker.run_id),
+        fingerprint=run.fingerprint,
+        seed=run.config.seed,
+        dataset=DatasetRecord(name=run.config.dataset.name, digest=run.pictures.report.digest),
+        model={
+            "backbone": run.config.model.backbone,
+            "parameters": count_parameters(run.model),
+        },
+        warnings=warnings,
+        started=datetime.fromisoformat(state.started).isoformat(timespec="seconds"),
+        seconds=result.train_seconds,
+        resumed_from=[attempt.from_step for attempt in state.attempts[1:]],
+    )
 
 
 def collect_metrics(result: TrainingResult) -> dict[str, float | int | None]:
@@ -153,12 +241,13 @@ def collect_metrics(result: TrainingResult) -> dict[str, float | int | None]:
     }
 
 
-def collect_warnings(config: Config, pictures: Pictures) -> list[str]:
-    """Return what a reader of the results must know: the data's warnings, and selection on test."""
-    warnings = list(pictures.report.warnings)
-    if config.train.selection == "test":
-        warnings.append("the checkpoint was selected on the test split: its scores are optimistic")
-    return warnings
+def report_warnings(warnings: list[str]) -> None:
+    """Say once more, at the end, what the reader of the results has to know."""
+    if warnings:
+        heading = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+        logger.info("%s, also in %s:", heading, RECORD)
+        for warning in warnings:
+            logger.info("  - %s", warning)
 
 
 def describe_uri(run_id: str | None) -> str:
@@ -171,4 +260,4 @@ def describe_uri(run_id: str | None) -> str:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, "train")

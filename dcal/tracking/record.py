@@ -31,7 +31,8 @@ class RunRecord(Environment):
     model: dict[str, Any]  # such as the count of parameters
     warnings: list[str]
     started: str  # ISO 8601, UTC
-    seconds: float
+    seconds: float  # of all attempts, up to the checkpoints that they left
+    resumed_from: list[int] = []  # the steps at which an interrupted run went on
 
 
 def write_run_record(path: str | Path, record: RunRecord) -> None:

@@ -1,0 +1,89 @@
+"""What a stage read, by dvc.yaml, at its start and at its end (ours).
+
+DVC notes parameters and dependencies after a command has ended. What is edited meanwhile would
+stand in dvc.lock as what made the result, and `dvc status` would say that all is up to date.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dcal.config import ConfigError, read_yaml
+from dcal.paths import compute_file_digest
+
+PARAMS, PIPELINE = Path("params.yaml"), Path("dvc.yaml")
+MAX_NAMED = 5
+_VARIABLE = re.compile(r"\$\{([\w.]+)\}")
+
+Inputs = dict[str, Any]
+
+
+def read_inputs(stage: str) -> Inputs:
+    """Return what dvc.yaml says that a stage reads: parameters by key, files by their digest.
+
+    Data folders are left out: their index, which has a digest, stands for them. Empty where there
+    is no dvc.yaml, since then nothing is recorded either.
+    """
+    if not PIPELINE.is_file():
+        return {}
+    entry = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"][stage]
+    params = read_yaml(PARAMS)
+    inputs: Inputs = {}
+    for key in entry.get("params", []):
+        inputs |= dict(_flatten(_look_up(params, key), f"{PARAMS}: {key}"))
+    for place in entry.get("deps", []):
+        path = Path(_VARIABLE.sub(lambda match: str(_look_up(params, match[1])), place))
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            inputs[str(file)] = compute_file_digest(file) if file.is_file() else None
+    return inputs
+
+
+def require_unchanged(stage: str, before: Inputs, *, hint: str = "run dvc repro again") -> None:
+    """Compare with what the stage reads now.
+
+    Raises:
+        RuntimeError: Something was edited; DVC is not to record this result.
+    """
+    try:
+        after = read_inputs(stage)
+    except ConfigError as error:
+        raise RuntimeError(
+            f"stage {stage} is not recorded, because params.yaml was edited while it ran and can "
+            f"no longer be read ({error}); {hint}"
+        ) from None
+    changed = [
+        _describe(name, before.get(name), after.get(name))
+        for name in sorted(before | after)
+        if before.get(name) != after.get(name)
+    ]
+    if changed:
+        more = f" and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
+        raise RuntimeError(
+            f"stage {stage} is not recorded, because what it reads was edited while it ran: "
+            f"{'; '.join(changed[:MAX_NAMED])}{more}; {hint}"
+        )
+
+
+def _describe(name: str, before: Any, after: Any) -> str:
+    if name.startswith(f"{PARAMS}: "):
+        return f"{name} was {before!r} and is {after!r}"
+    return name
+
+
+def _look_up(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _flatten(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flatten(item, f"{name}.{key}")
+    else:
+        yield name, value
