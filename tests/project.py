@@ -22,28 +22,32 @@ class Project:
 
     def run(self, *command: str, succeeds: bool = True) -> str:
         """Run a command as in a shell with the environment on its path; return what it said."""
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DCAL_", "DVC_ROOT", "GIT_", "MAKE", "MLFLOW_TRACKING"))
-        }
-        environment |= {
-            "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
-            "GIT_AUTHOR_NAME": "nobody",
-            "GIT_AUTHOR_EMAIL": "nobody@example.org",
-            "GIT_COMMITTER_NAME": "nobody",
-            "GIT_COMMITTER_EMAIL": "nobody@example.org",
-        }
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment,
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         assert (done.returncode == 0) == succeeds, done.stdout
         return done.stdout
+
+    def environment(self) -> dict[str, str]:
+        """Return a user's environment: this one on the path, and nothing that a test set."""
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DCAL_", "DVC_", "GIT_", "MAKE", "MLFLOW_TRACKING"))
+        }
+        return environment | {
+            "DVC_NO_ANALYTICS": "1",
+            "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
+            "GIT_AUTHOR_NAME": "nobody",
+            "GIT_AUTHOR_EMAIL": "nobody@example.org",
+            "GIT_COMMITTER_NAME": "nobody",
+            "GIT_COMMITTER_EMAIL": "nobody@example.org",
+        }
 
     def compose(self, *arguments: str) -> None:
         """Write params.yaml."""
