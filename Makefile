@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-slow check format ui lab compose bench lock
+.PHONY: help setup repro test test-slow check format gc ui lab compose bench lock
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := 1
@@ -44,6 +44,9 @@ check: setup ## format, lint, types, import rules, params.yaml against experimen
 format: setup ## rewrite the code in the one format
 	@ruff check --fix .
 	@ruff format .
+
+gc: setup ## show kept checkpoints, free those that may go: make gc ARGS=--dry-run
+	@python -m pipelines.gc $(ARGS)
 
 ui: setup ## MLflow's pages on http://127.0.0.1:5000
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --workers 1 \

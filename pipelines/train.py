@@ -39,6 +39,7 @@ from dcal.tracking.tracker import Tracker
 from dcal.training.checkpoints import CheckpointFolder, RunState, checkpoints_root
 from dcal.training.fit import Outlets, TrainingResult, describe_run, fit
 from dcal.training.resume import TrainingStopped
+from dcal.training.retention import free_finished
 from dcal.training.runtime import Runtime, resolve_runtime
 from pipelines.guard import hold_outputs, watch_for_reasons_to_stop
 from pipelines.inputs import Inputs, read_inputs, require_unchanged
@@ -87,6 +88,7 @@ def main() -> None:
         run = prepare_run()
         folder = CheckpointFolder(checkpoints_root() / run.fingerprint)
         with folder.hold():
+            free_finished()
             state = folder.open_run(is_recorded=is_recorded_by_dvc)
             train(run, folder, state, inputs, should_stop=should_stop, warnings=warnings)
     report_warnings(warnings)

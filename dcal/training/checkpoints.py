@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -118,7 +117,7 @@ class CheckpointFolder:
         state = self.read_state()
         if state is not None and state.finished is not None and is_recorded(state):
             logger.info("run %s was finished and recorded: it is trained anew", self.path.name)
-            self.remove_checkpoints()
+            self.remove_files()
             state = None
         now = _now()
         state = state or RunState(run_key=uuid4().hex, started=now)
@@ -201,18 +200,15 @@ class CheckpointFolder:
             return "there is no checkpoint yet"
         return f"the last good checkpoint is {checkpoints[0].path} (step {checkpoints[0].step})"
 
-    def remove_checkpoints(self) -> None:
-        """Remove all checkpoints, damaged ones too, and the run's state; the lock stays."""
-        # The state first: checkpoints without a state would be taken up under a new name.
-        (self.path / "run.json").unlink(missing_ok=True)
-        for path in [*self.path.glob("step-*.ckpt"), *self.path.glob("step-*.damaged")]:
+    def remove_files(self) -> None:
+        """Remove all but the lock, which another process may be waiting for."""
+        # Checkpoints first: without a state they would be taken up under a new name.
+        for path in sorted(self.list_files(), key=lambda path: path.name == "run.json"):
             path.unlink(missing_ok=True)
-        self._remove_unfinished()
 
-    def remove(self) -> None:
-        """Remove the folder; call it inside `hold`."""
-        self.remove_checkpoints()
-        shutil.rmtree(self.path)
+    def list_files(self) -> list[Path]:
+        """Return all files but the lock."""
+        return [path for path in self.path.iterdir() if path.is_file() and path.name != "lock"]
 
     def _prune(self, *, num_kept: int) -> None:
         for checkpoint in self.list_checkpoints()[num_kept:]:
@@ -239,11 +235,12 @@ def checkpoints_root() -> Path:
 
 
 def list_folders() -> list[CheckpointFolder]:
-    """Return every run's folder, by name."""
+    """Return the folder of every run that has files, by name."""
     root = checkpoints_root()
     if not root.is_dir():
         return []
-    return [CheckpointFolder(path) for path in sorted(root.iterdir()) if path.is_dir()]
+    folders = [CheckpointFolder(path) for path in sorted(root.iterdir()) if path.is_dir()]
+    return [folder for folder in folders if folder.list_files()]
 
 
 def _now() -> str:
