@@ -32,6 +32,7 @@ from dcal.tracking import (
     start_run,
 )
 from dcal.training.runtime import resolve_runtime
+from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
@@ -135,4 +136,5 @@ def open_tracker(config: Config, scoring: Scoring) -> Tracker:
 
 
 if __name__ == "__main__":
-    run_stage(main, "evaluate")
+    with leave_with_dvc():
+        run_stage(main, "evaluate")

@@ -6,6 +6,7 @@ import logging
 
 from dcal.config import load_config
 from dcal.data.raw import fetch_dataset, raw_root
+from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
 
 
@@ -18,4 +19,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, "fetch")
+    with leave_with_dvc():
+        run_stage(main, "fetch")

@@ -1,7 +1,8 @@
-"""When a trainer has to leave: a signal, or DVC that is gone; and one trainer a folder (ours).
+"""When a stage has to leave: a signal, or DVC that is gone; and one process a stage (ours).
 
-A killed DVC leaves its trainer running, and the next `dvc repro` starts another one. The orphan
-notices within a second, saves, and leaves; the lock keeps the other one waiting for that long.
+A killed DVC leaves its stage running, and the next `dvc repro` starts another one. The orphan
+notices within a second and leaves (a trainer saves before); a lock keeps the other one waiting for
+that long, so that no two ever write the same files.
 """
 
 from __future__ import annotations
@@ -53,19 +54,51 @@ class Guard:
 @contextmanager
 def watch_for_reasons_to_stop() -> Iterator[Callable[[], str | None]]:
     """Yield the question that a trainer asks between steps; handlers are put back at the end."""
-    guard, done = Guard(), threading.Event()
+    guard = Guard()
     handlers = {
         number: signal.signal(number, guard.on_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
-    parent = find_dvc()
-    if parent is not None:
-        threading.Thread(target=_watch_parent, args=(parent, guard, done), daemon=True).start()
     try:
-        yield guard.should_stop
+        with _follow_dvc(guard.stop, grace_seconds=GRACE_SECONDS):
+            yield guard.should_stop
     finally:
-        done.set()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def leave_with_dvc() -> Iterator[None]:
+    """End this process, which has nothing to save, as soon as its DVC is gone."""
+    with _follow_dvc(lambda reason: None, grace_seconds=0.0):
+        yield
+
+
+@contextmanager
+def _follow_dvc(stop: Callable[[str], None], *, grace_seconds: float) -> Iterator[None]:
+    parent, done = find_dvc(), threading.Event()
+    if parent is not None:
+        arguments = (parent, stop, grace_seconds, done)
+        threading.Thread(target=_watch, args=arguments, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _watch(
+    parent: psutil.Process,
+    stop: Callable[[str], None],
+    grace_seconds: float,
+    done: threading.Event,
+) -> None:
+    while is_alive(parent):
+        if done.wait(POLL_SECONDS):
+            return
+    stop("the DVC that started this stage is gone")
+    if not done.wait(grace_seconds):
+        sys.stderr.write("error: the DVC that started this stage is gone: left at once\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def find_dvc() -> psutil.Process | None:
@@ -89,33 +122,21 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def _watch_parent(parent: psutil.Process, guard: Guard, done: threading.Event) -> None:
-    while is_alive(parent):
-        if done.wait(POLL_SECONDS):
-            return
-    guard.stop("the DVC that started this trainer is gone")
-    if not done.wait(GRACE_SECONDS):
-        sys.stderr.write(
-            "error: DVC is gone, and no step ended in time: left without a checkpoint\n"
-        )
-        sys.stderr.flush()
-        os._exit(1)
-
-
 @contextmanager
-def hold_outputs(folder: Path, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
-    """Keep a second trainer away from the files that every training here writes.
+def hold_stage(stage: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+    """Keep a second process of a stage away from the files that it writes.
 
     Raises:
         RuntimeError: Another one is at work and does not leave.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    path = Path("runs") / f".{stage}.lock"
+    path.parent.mkdir(exist_ok=True)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=wait_seconds)
     except Timeout:
         raise RuntimeError(
-            f"{folder}: another training writes here; let it finish or stop it, or run this one "
+            f"stage {stage} runs already in this folder; let it finish or stop it, or run this one "
             "apart from it: dvc exp run --temp"
         ) from None
     try:

@@ -10,6 +10,7 @@ from dcal.config import load_config
 from dcal.data.index import build_index, write_index
 from dcal.data.raw import raw_root
 from dcal.paths import index_folder
+from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
@@ -34,4 +35,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, "prepare")
+    with leave_with_dvc():
+        run_stage(main, "prepare")

@@ -21,6 +21,7 @@ from dcal.models.weights import read_model_card, read_tensors
 from dcal.paths import write_atomically
 from dcal.tracking import read_run_record
 from dcal.visual.report import ReportInputs, TrainingResults, render_report
+from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
@@ -106,4 +107,5 @@ def find(path: Path, config: Config) -> Path:
 
 
 if __name__ == "__main__":
-    run_stage(main, "report")
+    with leave_with_dvc():
+        run_stage(main, "report")

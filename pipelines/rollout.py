@@ -27,6 +27,7 @@ from dcal.tracking import read_run_record, resume_run
 from dcal.training.runtime import resolve_runtime
 from dcal.visual.attention_maps import save_gallery
 from dcal.visual.gallery import build_gallery
+from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
@@ -122,4 +123,5 @@ def track(config: Config, metrics: dict[str, float], *, names: list[str]) -> Non
 
 
 if __name__ == "__main__":
-    run_stage(main, "rollout")
+    with leave_with_dvc():
+        run_stage(main, "rollout")

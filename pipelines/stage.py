@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 import dcal
+from pipelines.guard import hold_stage
 from pipelines.inputs import read_inputs, require_unchanged
 
 OURS = (Path(dcal.__file__).resolve().parent, Path(__file__).resolve().parent)
@@ -23,13 +24,19 @@ def run_stage(main: Callable[[], None], stage: str | None = None) -> None:
     """Run a stage's main; exit with status 1 and one sentence where the user can mend it.
 
     Such a sentence is an error that this project itself raises. `DCAL_TRACEBACK=1` shows where it
-    came from. A stage of dvc.yaml also fails where what it reads was edited while it ran.
+    came from. A stage of dvc.yaml also fails where what it reads was edited while it ran, and where
+    another process runs it here.
     """
     try:
-        inputs = read_inputs(stage) if stage else {}
-        main()
-        if stage:
+        if stage is None:
+            main()
+            return
+        with hold_stage(stage):
+            inputs = read_inputs(stage)
+            main()
             require_unchanged(stage, inputs)
+    except KeyboardInterrupt:
+        sys.exit(f"error: {stage or 'the command'} was interrupted; nothing half-written is left")
     except MISTAKES as error:
         if os.environ.get("DCAL_TRACEBACK") or not _is_raised_here(error.__traceback__):
             raise

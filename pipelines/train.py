@@ -41,7 +41,7 @@ from dcal.training.fit import Outlets, TrainingResult, describe_run, fit
 from dcal.training.resume import TrainingStopped
 from dcal.training.retention import free_finished
 from dcal.training.runtime import Runtime, resolve_runtime
-from pipelines.guard import hold_outputs, watch_for_reasons_to_stop
+from pipelines.guard import watch_for_reasons_to_stop
 from pipelines.inputs import Inputs, read_inputs, require_unchanged
 from pipelines.stage import collect_warnings, run_stage
 
@@ -80,11 +80,7 @@ def main() -> None:
     """Read params.yaml and the index, train, and write runs/train and results/train."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     inputs = read_inputs("train")
-    with (
-        collect_warnings() as warnings,
-        watch_for_reasons_to_stop() as should_stop,
-        hold_outputs(MODEL_PATH.parent),
-    ):
+    with collect_warnings() as warnings, watch_for_reasons_to_stop() as should_stop:
         run = prepare_run()
         folder = CheckpointFolder(checkpoints_root() / run.fingerprint)
         with folder.hold():

@@ -138,7 +138,7 @@ class Checkpointer(lightning.Callback):
         self._random: dict[str, Any] | None = None
         self._earlier_seconds = 0.0
         self._started = self._last_save = time.perf_counter()
-        self._cost_seconds = 0.0
+        self.cost_seconds = 0.0  # of the last checkpoint
 
     @property
     def seconds(self) -> float:
@@ -204,7 +204,7 @@ class Checkpointer(lightning.Callback):
     def _is_due(self) -> bool:
         if self.minutes == 0:
             return True
-        needed = max(60 * self.minutes, self._cost_seconds / MAX_TIME_SHARE)
+        needed = max(60 * self.minutes, self.cost_seconds / MAX_TIME_SHARE)
         return time.perf_counter() - self._last_save >= needed
 
     def _save(self, trainer: lightning.Trainer) -> None:
@@ -214,7 +214,7 @@ class Checkpointer(lightning.Callback):
         with self.folder.write(step=trainer.global_step) as path:
             trainer.save_checkpoint(path, weights_only=False)
         self._last_save = time.perf_counter()
-        self._cost_seconds = self._last_save - started
+        self.cost_seconds = self._last_save - started
 
     def _require_finite_weights(self, trainer: lightning.Trainer) -> None:
         """Keep weights that a finite loss with infinite gradients has spoilt out of the files."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import guard
-from pipelines.guard import find_dvc, hold_outputs, watch_for_reasons_to_stop
+from pipelines.guard import find_dvc, hold_stage, watch_for_reasons_to_stop
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,20 @@ TRAINER = """
 import sys, time
 from pipelines import guard
 guard.POLL_SECONDS, guard.GRACE_SECONDS = 0.05, float(sys.argv[1])
+print("started", guard.find_dvc() is not None, flush=True)
+if guard.GRACE_SECONDS == 0:
+    with guard.leave_with_dvc():
+        time.sleep(60)
 with guard.watch_for_reasons_to_stop() as should_stop:
-    print("started", guard.find_dvc() is not None, flush=True)
-    while should_stop() is None or float(sys.argv[1]) < 1:
+    while should_stop() is None or guard.GRACE_SECONDS < 1:
         time.sleep(0.01)
     print(should_stop(), flush=True)
 """
 
 
-@pytest.mark.parametrize("grace", [30.0, 0.2])
+@pytest.mark.parametrize("grace", [30.0, 0.2, 0.0])
 def test_an_orphan_leaves(tmp_path: Path, grace: float, repository: Path) -> None:
-    """By itself at the next step, or where no step ends in time by force."""
+    """By itself at the next step; by force where no step ends in time, or with nothing to save."""
     (tmp_path / "dvc").write_text(DVC)
     (tmp_path / "trainer.py").write_text(TRAINER)
     trainer = f"{sys.executable} {tmp_path / 'trainer.py'} {grace}"
@@ -74,22 +77,23 @@ def test_an_orphan_leaves(tmp_path: Path, grace: float, repository: Path) -> Non
     said = dvc.stdout.read()  # until the orphan, which holds the pipe, has left
     dvc.wait()
     dvc.stdout.close()
-    expected = "DVC that started this trainer is gone" if grace > 1 else "no step ended in time"
-    assert expected in said
+    reason = "the DVC that started this stage is gone"
+    assert said == (f"{reason}\n" if grace > 1 else f"error: {reason}: left at once\n")
 
 
-def test_one_trainer_at_a_time_writes_into_a_folder(tmp_path: Path) -> None:
-    with hold_outputs(tmp_path / "train"):
-        code = (
-            "import sys; from pathlib import Path; from pipelines.guard import hold_outputs\n"
-            "with hold_outputs(Path(sys.argv[1]), wait_seconds=0.1): pass"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "train")],
-            cwd=Path(guard.__file__).parent.parent,
-            capture_output=True,
-            text=True,
-        )
-        assert "another training writes here" in done.stderr
-    with hold_outputs(tmp_path / "train", wait_seconds=0):
-        pass
+def test_one_process_at_a_time_runs_a_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = (
+        "from pipelines import guard, stage\n"
+        "guard.hold_stage.__wrapped__.__kwdefaults__['wait_seconds'] = 0.1\n"
+        "stage.run_stage(lambda: None, 'train')"
+    )
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(Path(guard.__file__).parent.parent)}
+    with hold_stage("train"):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: stage train runs already in this folder; let it finish")
+    assert subprocess.run(command, env=environment).returncode == 0
