@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from dcal.disk import bring_back, exchange, parts_beside, sync, sync_folder, sync_tree
 
 
 def work_root() -> Path:
@@ -45,42 +45,71 @@ def index_folder(dataset_name: str) -> Path:
 
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is renamed, on error it is removed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays, because writers such as pandas and PIL choose the format by it.
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    """Yield a temporary path beside `path`; on success it is renamed, on error it is removed.
+
+    After a power cut `path` holds its old content or the new one.
+
+    Raises:
+        WriteError: The disk is full, or the place may not be written to.
+    """
+    with write_together(path) as (temporary,):
         yield temporary
-        _give_default_mode(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_together(*paths: str | Path) -> Iterator[list[Path]]:
+    """Yield a temporary path for each of `paths`, which lie in one folder.
+
+    None is renamed before all are on the disk. The last one is removed before and comes last:
+    who finds it finds those that belong to it.
+
+    Raises:
+        WriteError: The disk is full, or the place may not be written to.
+    """
+    targets = [Path(path) for path in paths]
+    with parts_beside(targets[0]) as parts:
+        # The suffix stays, because writers such as pandas and PIL choose the format by it.
+        temporaries = [parts.make_file(suffix=target.suffix) for target in targets]
+        yield temporaries
+        for temporary in temporaries:
+            temporary.chmod(0o666 & ~_umask())
+            sync(temporary)
+        if len(targets) > 1:
+            targets[-1].unlink(missing_ok=True)
+        for temporary, target in zip(temporaries, targets, strict=True):
+            os.replace(temporary, target)
+        sync_folder(targets[0].parent)
 
 
 @contextmanager
 def replace_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; on success it takes its place."""
+    """Yield an empty temporary folder beside `path`; on success it takes its place.
+
+    The old folder is renamed, and removed only when the new one is there. A process that is killed
+    between the two leaves it as `.previous-<name>`, and the next call brings it back.
+
+    Raises:
+        WriteError: The disk is full, or the place may not be written to.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
-    try:
+    with parts_beside(path) as parts:
+        bring_back(path)
+        temporary = parts.make_folder()
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        sync_tree(temporary)
+        exchange(temporary, path)
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write readable JSON with a stable key order."""
     with write_atomically(path) as temporary:
-        text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(render_json(content), encoding="utf-8")
+
+
+def render_json(content: Any) -> str:
+    """Return the text that `write_json` writes."""
+    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def compute_file_digest(path: str | Path, *, algorithm: str = "sha256") -> str:
@@ -111,7 +140,3 @@ def _umask() -> int:
     value = os.umask(0)
     os.umask(value)
     return value
-
-
-def _give_default_mode(path: Path) -> None:
-    path.chmod(0o666 & ~_umask())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from dcal.paths import (
     work_root,
     write_atomically,
     write_json,
+    write_together,
 )
 
 
@@ -75,6 +78,151 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path) -> None:
         (temporary / "new").write_text("")
     assert [entry.name for entry in path.iterdir()] == ["new"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_files_that_belong_together_come_together_and_the_last_one_last(tmp_path: Path) -> None:
+    paths = [tmp_path / "model", tmp_path / "card"]
+    with write_together(*paths) as temporaries:
+        for temporary in temporaries:
+            temporary.write_text("first")
+        assert not any(path.exists() for path in paths)
+    with pytest.raises(RuntimeError), write_together(*paths) as temporaries:
+        temporaries[0].write_text("second")
+        raise RuntimeError
+    assert [path.read_text() for path in paths] == ["first", "first"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["card", "model"]
+
+
+def test_a_card_never_stands_beside_weights_that_are_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, card = tmp_path / "model", tmp_path / "card"
+    seen: list[tuple[str, bool]] = []
+    replace = os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        replace(source, target)
+        seen.append((target.name, card.exists()))
+
+    card.write_text("old")
+    monkeypatch.setattr(os, "replace", watched)
+    with write_together(model, card):
+        assert card.read_text() == "old"
+    assert seen == [("model", False), ("card", True)]
+
+
+def test_the_old_folder_returns_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "folder"
+    with replace_folder(path) as temporary:
+        (temporary / "old").write_text("")
+    replace = os.replace
+
+    def refuse_new(source: Path, target: Path) -> None:
+        if Path(source).name.startswith(".part-"):
+            raise InterruptedError
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_new)
+    with pytest.raises(InterruptedError), replace_folder(path) as temporary:
+        (temporary / "new").write_text("")
+    assert [entry.name for entry in path.iterdir()] == ["old"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_a_killed_process_moved_aside_is_brought_back(tmp_path: Path) -> None:
+    aside = tmp_path / ".previous-folder"
+    aside.mkdir()
+    (aside / "old").write_text("")
+    with pytest.raises(KeyError), replace_folder(tmp_path / "folder"):
+        raise KeyError
+    assert (tmp_path / "folder" / "old").is_file()
+    assert not aside.exists()
+
+
+def test_an_old_folder_that_a_killed_process_did_not_remove_is_removed(tmp_path: Path) -> None:
+    for name in ("folder", ".previous-folder"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("")
+    with replace_folder(tmp_path / "folder") as temporary:
+        (temporary / "new").write_text("")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+    assert [entry.name for entry in (tmp_path / "folder").iterdir()] == ["new"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_points_at_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").write_text("")
+    (tmp_path / "folder").symlink_to(tmp_path / "elsewhere")
+    with replace_folder(tmp_path / "folder") as temporary:
+        (temporary / "new").write_text("")
+    assert (tmp_path / "elsewhere" / "mine").is_file()
+    assert (tmp_path / "folder" / "new").is_file()
+    assert not (tmp_path / "folder").is_symlink()
+
+
+def make_old(path: Path) -> None:
+    os.utime(path, (0, 0))
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    (tmp_path / ".part-folder").mkdir()
+    (tmp_path / ".part-folder" / "a").write_text("")
+    (tmp_path / ".part-file").write_text("")
+    (tmp_path / ".part-new").write_text("")
+    make_old(tmp_path / ".part-folder")
+    make_old(tmp_path / ".part-file")
+    write_json(tmp_path / "a.json", {})
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".part-new", "a.json"]
+
+
+def test_what_a_live_process_is_writing_stays_however_old_it_is(tmp_path: Path) -> None:
+    code = """
+import sys
+from dcal.paths import replace_folder, write_atomically
+with write_atomically(sys.argv[1] + "/file"), replace_folder(sys.argv[1] + "/folder"):
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert writer.stdout is not None and writer.stdout.readline() == b"writing\n"
+    parts = list(tmp_path.glob(".part-*"))
+    assert len(parts) == 2
+    for part in parts:
+        make_old(part)
+    write_json(tmp_path / "a.json", {})
+    assert all(part.exists() for part in parts)
+    writer.kill()
+    writer.communicate()
+    write_json(tmp_path / "a.json", {})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_and_its_name_are_on_the_disk_before_the_old_one_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    replace, fsync = os.replace, os.fsync
+
+    def watched_fsync(handle: int) -> None:
+        fsync(handle)
+        steps.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
+
+    def watched_replace(source: Path, target: Path) -> None:
+        replace(source, target)
+        steps.append("rename")
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    write_json(tmp_path / "a.json", {})
+    assert steps == ["file", "rename", "folder"]
+    steps.clear()
+    with replace_folder(tmp_path / "new") as temporary:
+        (temporary / "a").write_text("")
+    assert steps == ["file", "folder", "rename", "folder"]
 
 
 def test_json_has_one_order_and_refuses_what_json_cannot_hold(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dcal.models.backbone import get_grid_size, resample_positions
-from dcal.paths import write_atomically, write_json
+from dcal.paths import render_json, write_atomically, write_together
 
 logger = logging.getLogger(__name__)
 
@@ -144,23 +144,19 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def save_weights(path: str | Path, model: nn.Module, *, grid_size: tuple[int, int]) -> None:
     """Write all tensors of a model to one safetensors file, atomically."""
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
     with write_atomically(path) as temporary:
-        save_file(tensors, temporary, metadata={"grid_size": f"{grid_size[0]} {grid_size[1]}"})
+        _write_tensors(temporary, model, grid_size=grid_size)
 
 
 def save_model(path: str | Path, model: nn.Module, card: Mapping[str, Any]) -> None:
     """Write a trained model: `path` (safetensors) and its card `model.json` beside it.
 
-    The card is written last: a reader that finds it finds the weights that belong to it.
+    The card is put in place last: a reader that finds it finds the weights that belong to it.
     """
     path = Path(path)
-    card_path = path.with_suffix(".json")
-    card_path.unlink(missing_ok=True)
-    save_weights(path, model, grid_size=model.grid_size)  # type: ignore[arg-type]
-    write_json(card_path, dict(card))
+    with write_together(path, path.with_suffix(".json")) as (temporary, temporary_card):
+        _write_tensors(temporary, model, grid_size=model.grid_size)  # type: ignore[arg-type]
+        temporary_card.write_text(render_json(dict(card)), encoding="utf-8")
 
 
 def read_model_card(path: str | Path) -> dict[str, Any]:
@@ -183,6 +179,13 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise ValueError(f"{card_path}: expected a mapping; got a {type(card).__name__}")
     return card
+
+
+def _write_tensors(path: Path, model: nn.Module, *, grid_size: tuple[int, int]) -> None:
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    save_file(tensors, path, metadata={"grid_size": f"{grid_size[0]} {grid_size[1]}"})
 
 
 def _read_weights_only(path: Path) -> dict[str, Tensor]:
