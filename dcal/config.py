@@ -21,8 +21,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+
+from dcal.sentences import to_one_line
+from dcal.yaml_text import YAMLTextError, parse_yaml
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -33,6 +34,9 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 # YAML gives a list; strict mode would insist on a tuple, so only the outer type is lax.
 ImageSize = Annotated[tuple[StrictInt, StrictInt], Field(strict=False)]
+
+
+MAX_LISTED = 20
 
 
 class ConfigError(ValueError):
@@ -55,6 +59,9 @@ class DatasetConfig(Section):
     val_ratio: Annotated[float, Field(ge=0, lt=1)]  # share of train held out where no val exists
     split_seed: NaturalNumber  # the held-out share is a function of this, never of `seed`
     redistributable: bool  # may its pictures appear in reports and leave this machine
+    # true: pictures that cannot be decoded, and counts other than a set's official ones, are
+    # left out and counted in a warning; false: they stop prepare
+    allow_partial: bool
     options: dict[str, Any]  # keys of the source's own, checked by the source
 
     @field_validator("name")
@@ -223,24 +230,38 @@ def parse_config(tree: Mapping[str, Any], *, origin: str = "params.yaml") -> Con
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping; duplicate keys, tabs and other tops are refused in one sentence."""
     path = Path(path)
+    if path.is_dir():
+        raise ConfigError(
+            f"{path}: expected a file, got a folder; move it away and make the file with: "
+            "python -m pipelines.compose"
+        )
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; make it with: python -m pipelines.compose")
     try:
-        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not a valid YAML file: {reason}") from None
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
+    except YAMLTextError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: expected text in UTF-8, got other bytes at byte {error.start}; save it as "
+            "UTF-8, or make it anew with: python -m pipelines.compose"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else f"a {type(tree).__name__}"
-        raise ConfigError(f"{path}: expected a mapping with the keys {_names(Config)}; got {found}")
+        raise ConfigError(
+            f"{path}: expected a mapping with the keys {_names(Config)}; got {found}; make it anew "
+            "with: python -m pipelines.compose"
+        )
     return tree
 
 
 def parse_value(key: str, text: str) -> Any:
     """Read a value given as `key=text`: YAML, or the text itself where the key holds a text."""
     try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError):  # ValueError: a date that does not exist
+        value = parse_yaml(text)
+    except YAMLTextError:
         value = text
     *parents, last = key.split(".")
     section = _find_section(Config, parents)
@@ -254,19 +275,33 @@ def parse_value(key: str, text: str) -> Any:
 def describe_errors(error: ValidationError, root: type[BaseModel], *, origin: str) -> str:
     """One line per mistake: the dotted key, what is wrong, and the nearest valid name."""
     lines = []
-    for detail in error.errors():
-        location = ".".join(str(part) for part in detail["loc"])
+    details = error.errors()
+    for detail in details[:MAX_LISTED]:
+        location = ".".join(_show_key(part) for part in detail["loc"])
         if detail["type"] == "extra_forbidden":
             message = f"unknown key{_suggestion(root, detail['loc'])}"
         elif detail["type"] == "missing":
             message = "missing"
         else:
-            message = f"{_plain(detail['msg'])}; got {detail['input']!r}"[:400]
+            message = f"{_plain(detail['msg'])}; got {_show(detail['input'])}"[:400]
         if not location:
             lines.append(f"{origin}: {_plain(detail['msg'])}")
         else:
             lines.append(f"{origin}: {location}: {message}")
+    if len(details) > MAX_LISTED:
+        lines.append(f"{origin}: and {len(details) - MAX_LISTED} mistakes more")
     return "\n".join(lines)
+
+
+def _show(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number too long to be shown"
+
+
+def _show_key(part: int | str) -> str:
+    return to_one_line(str(part), max_characters=80)
 
 
 def _plain(message: str) -> str:
@@ -295,7 +330,11 @@ def _suggestion(root: type[BaseModel], location: Sequence[int | str]) -> str:
     elsewhere = [key for key in _dotted_keys(root) if key.rsplit(".", 1)[-1] == wrong]
     if elsewhere:
         return f"; did you mean {elsewhere[0]}?"
-    return f"; valid keys here: {_names(section)}"
+    return (
+        f"; valid keys here: {_names(section)}"
+        if section.model_fields
+        else "; no key is valid here"
+    )
 
 
 def _dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -6,23 +6,21 @@ CMYK by Pillow's own conversion; of an animation the first frame.
 
 from __future__ import annotations
 
-import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dcal.sentences import to_one_line
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
-# What Pillow's decoders raise on damaged files besides OSError.
-_DECODER_ERRORS = (
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+# What a file with such a suffix may really hold. Pillow would also start Ghostscript on an EPS.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "AVIF", "JPEG2000")
 
 # Seen through transparency; product pictures are cut out for a white page.
 BACKGROUND = (255, 255, 255)
@@ -36,17 +34,64 @@ def is_picture(path: Path) -> bool:
 def load_image(path: str | Path) -> Image.Image:
     """Decode a whole picture as upright RGB.
 
+    Warnings of Pillow are kept back: they are about metadata, or about pictures between its two
+    limits on size, of which the upper one holds here (179 million pixels).
+
     Raises:
         FileNotFoundError: No such file.
         OSError: Damaged, cut short, far too large, no picture, or 32 bits a channel.
     """
     try:
-        with Image.open(path) as image:
+        with _QUIET.hold(), Image.open(path, formats=_FORMATS) as image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
-        raise
-    except (OSError, *_DECODER_ERRORS) as error:
-        raise OSError(f"{path}: cannot be decoded ({error})") from error
+        raise FileNotFoundError(f"{path}: no such file") from None
+    # Pillow's decoders let out whatever a damaged file causes, TypeError and KeyError included.
+    except Exception as error:
+        raise OSError(f"{path}: cannot be decoded ({_describe(error)})") from error
+
+
+class _Quiet:
+    """Ignores Pillow's warnings while any thread holds it.
+
+    Filters are one list for all threads, so the first one in changes them and the last one out
+    puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_holders = 0
+        self._filters = warnings.catch_warnings()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        with self._lock:
+            if self._num_holders == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\b")
+            self._num_holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_holders -= 1
+                if self._num_holders == 0:
+                    self._filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        assert Image.MAX_IMAGE_PIXELS is not None
+        return f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels; make the picture smaller"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not a picture of a known kind, whatever its name says"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return to_one_line(str(error)) or type(error).__name__
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from dcal.config import DatasetConfig, Section
-from dcal.data.images import load_image
+from dcal.data.measuring import measure_pictures
 from dcal.data.sources import SourceTable, get_source
-from dcal.paths import compute_file_digest, replace_folder, write_json
+from dcal.paths import replace_folder, write_json
+from dcal.sentences import to_one_line
 
 SPLITS = ("train", "val", "test", "query", "gallery")
 # Column -> dtype, in the order of the file. Re-ID fills identity, camera and view.
@@ -52,6 +52,7 @@ class IndexReport(Section):
     kind: str
     redistributable: bool
     counts: dict[str, int]  # pictures by split
+    num_left_out: int  # could not be decoded, and dataset.allow_partial is true
     class_names: list[str]  # in label order
     part_names: list[str]  # a mask's pixel value i + 1 is part i
     discriminative_parts: list[str]
@@ -64,13 +65,6 @@ class IndexReport(Section):
         return len(self.class_names)
 
 
-class _Measure(NamedTuple):
-    width: int
-    height: int
-    sha256: str
-    error: str
-
-
 def build_index(
     dataset: DatasetConfig, root: Path, *, on_picture: Callable[[int, int], None] | None = None
 ) -> tuple[pd.DataFrame, IndexReport]:
@@ -79,11 +73,14 @@ def build_index(
     `on_picture` is called with (done, total) as it goes.
 
     Raises:
-        ValueError: Pictures that cannot be decoded, or a table that breaks the index's rules.
+        ValueError: Pictures that cannot be decoded (with `allow_partial`: so many that a class has
+            none to train on), or a table that breaks the index's rules.
     """
     source = get_source(dataset).build_table(dataset, root)
     check_table(source)
-    table = _measure_pictures(source.table, root, on_picture=on_picture)
+    table, errors = measure_pictures(source.table, root, on_picture=on_picture)
+    if len(errors):
+        _require_allowed(errors, source, table, dataset)
     names = np.array([*source.class_names, ""])  # label -1 (no training class) takes the last
     table["class_name"] = names[table["label"]]
     table = _canonical(table)
@@ -93,11 +90,12 @@ def build_index(
         kind=dataset.kind,
         redistributable=dataset.redistributable,
         counts={split: int(counts[split]) for split in SPLITS if split in counts},
+        num_left_out=len(errors),
         class_names=source.class_names,
         part_names=source.part_names,
         discriminative_parts=source.discriminative_parts,
         digest=compute_digest(table),
-        warnings=[*source.warnings, *_find_copies(table)],
+        warnings=[*source.warnings, *_describe_left_out(errors, source), *_find_copies(table)],
     )
     return table, report
 
@@ -121,8 +119,7 @@ def check_table(source: SourceTable) -> None:
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"index paths: expected one below the raw root; got {path}")
     _check_labels(table, num_classes=len(source.class_names))
-    if len(set(source.class_names)) != len(source.class_names):
-        raise ValueError("class names: two classes have one name")
+    _check_class_names(source.class_names)
     unknown = set(source.discriminative_parts) - set(source.part_names)
     if unknown:
         raise ValueError(f"discriminative parts: {sorted(unknown)} are not among the part names")
@@ -151,12 +148,31 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, IndexReport]:
 
     Raises:
         FileNotFoundError: `prepare` has not run for this data set.
+        ValueError: The files are damaged, or those of another version.
     """
     if not (folder / "index.parquet").is_file() or not (folder / "report.json").is_file():
         raise FileNotFoundError(f"{folder}: no index there; run: python -m pipelines.prepare")
-    text = (folder / "report.json").read_text(encoding="utf-8")
-    table = pd.read_parquet(folder / "index.parquet")
-    return table, IndexReport.model_validate_json(text)
+    try:
+        text = (folder / "report.json").read_text(encoding="utf-8")
+        return pd.read_parquet(folder / "index.parquet"), IndexReport.model_validate_json(text)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{folder}: the index is damaged or of another version "
+            f"({to_one_line(str(error))}); run: python -m pipelines.prepare"
+        ) from error
+
+
+def _check_class_names(names: Sequence[str]) -> None:
+    known: dict[str, str] = {}
+    for name in names:
+        # Accents in one character or two look the same, and some file systems mix them up.
+        plain = unicodedata.normalize("NFC", name).casefold()
+        if plain in known:
+            raise ValueError(
+                f"class names: {known[plain]} and {name} are one name but for upper and lower case "
+                "(or how accents are stored); rename one of the folders, or merge them"
+            )
+        known[plain] = name
 
 
 def _check_labels(table: pd.DataFrame, *, num_classes: int) -> None:
@@ -171,41 +187,41 @@ def _check_labels(table: pd.DataFrame, *, num_classes: int) -> None:
         raise ValueError(f"index labels: {sorted(scored - train_labels)} are not in train")
 
 
-def _measure_pictures(
-    table: pd.DataFrame, root: Path, *, on_picture: Callable[[int, int], None] | None
-) -> pd.DataFrame:
-    rows = table.to_dict("records")
-    measures: list[_Measure] = []
-    # Threads are enough: Pillow and hashlib let go of the interpreter while they work.
-    with ThreadPoolExecutor() as pool:
-        for measure in pool.map(lambda row: _measure(row, root), rows):
-            measures.append(measure)
-            if on_picture is not None:
-                on_picture(len(measures), len(rows))
-    errors = [measure.error for measure in measures if measure.error]
-    if errors:
-        more = f"; and {len(errors) - MAX_LISTED} more" if len(errors) > MAX_LISTED else ""
+def _require_allowed(
+    errors: pd.Series, source: SourceTable, table: pd.DataFrame, dataset: DatasetConfig
+) -> None:
+    """Refuse pictures that cannot be used, unless they may be left out and enough others stay."""
+    if not dataset.allow_partial:
         raise ValueError(
-            f"{len(errors)} of {len(rows)} pictures cannot be used; remove or replace them: "
-            + "; ".join(errors[:MAX_LISTED])
-            + more
+            f"{len(errors)} of {len(source.table)} pictures cannot be used; remove or replace "
+            f"them, or set dataset.allow_partial to true: {_list_some(errors)}"
         )
-    found = pd.DataFrame(measures, index=table.index).drop(columns="error")
-    return pd.concat([table, found], axis="columns")
+    kept = set(table.loc[table["split"] == "train", "label"])
+    lost = [name for label, name in enumerate(source.class_names) if label not in kept]
+    if lost:
+        raise ValueError(
+            f"{len(lost)} classes have no training picture that can be used: {_list_some(lost)}; "
+            f"replace them, or remove the class: {_list_some(errors)}"
+        )
+    for split in sorted(set(source.table["split"]) - set(table["split"])):
+        raise ValueError(f"no {split} picture can be used; replace them: {_list_some(errors)}")
 
 
-def _measure(row: Mapping[Hashable, Any], root: Path) -> _Measure:
-    path = root / row["path"]
-    try:
-        width, height = load_image(path).size
-        mask = row.get("mask")
-        if isinstance(mask, str):
-            with Image.open(root / mask) as opened:
-                if opened.size != (width, height):
-                    raise OSError(f"{root / mask}: expected the picture's size, got {opened.size}")
-        return _Measure(width, height, compute_file_digest(path), error="")
-    except OSError as error:
-        return _Measure(0, 0, "", error=str(error))
+def _describe_left_out(errors: pd.Series, source: SourceTable) -> list[str]:
+    """Name pictures by their place in the data set: a report tells nothing of this machine."""
+    if errors.empty:
+        return []
+    paths = source.table.loc[errors.index, "path"]
+    return [
+        f"{len(errors)} of {len(source.table)} pictures are left out, because they cannot be used: "
+        + _list_some(paths)
+    ]
+
+
+def _list_some(items: Iterable[str]) -> str:
+    items = list(items)
+    more = f"; and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
+    return "; ".join(items[:MAX_LISTED]) + more
 
 
 def _canonical(table: pd.DataFrame) -> pd.DataFrame:

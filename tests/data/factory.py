@@ -22,6 +22,7 @@ def make_dataset(**changes: Any) -> DatasetConfig:
         "val_ratio": 0.25,
         "split_seed": 0,
         "redistributable": True,
+        "allow_partial": False,
         "options": {},
     }
     return DatasetConfig(**{**keys, **changes})

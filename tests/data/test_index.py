@@ -141,6 +141,63 @@ def test_all_pictures_that_cannot_be_decoded_are_listed_at_once(tmp_path: Path) 
         build_index(make_dataset(), tmp_path)
 
 
+def test_damaged_pictures_are_left_out_and_counted_where_that_is_allowed(tmp_path: Path) -> None:
+    write_folder(tmp_path, COUNTS)
+    for name in ("train/a/000.png", "test/b/000.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "test/b/more.png").write_bytes((tmp_path / "test/a/000.png").read_bytes())
+    table, report = build_index(make_dataset(allow_partial=True), tmp_path)
+    assert report.num_left_out == 2
+    assert sum(report.counts.values()) == len(table) == 10
+    assert report.warnings == [
+        "2 of 12 pictures are left out, because they cannot be used: "
+        "train/a/000.png; test/b/000.png"
+    ]
+    assert not set(table["path"]) & {"train/a/000.png", "test/b/000.png"}
+    assert compute_digest(table) == report.digest
+
+
+def test_the_warning_on_pictures_left_out_names_the_first_twenty(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train": {"a": 26, "b": 4}, "test": COUNTS["test"]})
+    for number in range(25):
+        (tmp_path / f"train/a/{number:03d}.png").write_bytes(b"")
+    _, report = build_index(make_dataset(allow_partial=True, val_ratio=0.0), tmp_path)
+    (warning,) = report.warnings
+    assert warning.startswith("25 of 33 pictures") and warning.endswith("019.png; and 5 more")
+
+
+def test_a_class_or_a_split_that_loses_all_its_pictures_is_refused_all_the_same(
+    tmp_path: Path,
+) -> None:
+    dataset = make_dataset(allow_partial=True, val_ratio=0.0)
+    for damaged, message in (
+        ("train/b", r"1 classes have no training picture that can be used: b; .*000\.png"),
+        ("test", "no test picture can be used"),
+    ):
+        root = write_folder(tmp_path / damaged[:4], COUNTS)
+        for path in (root / damaged).rglob("*.png"):
+            path.write_bytes(b"")
+        with pytest.raises(ValueError, match=message):
+            build_index(dataset, root)
+
+
+def test_classes_that_differ_by_case_or_by_how_accents_are_stored_are_refused() -> None:
+    for names in (["Robin", "robin"], ["caf\u00e9", "cafe\u0301"], ["STRASSE", "stra\u00dfe"]):
+        with pytest.raises(ValueError, match=rf"class names: {names[0]} and {names[1]} are one"):
+            check_table(_make_source(class_names=names))
+
+
+@pytest.mark.parametrize("damage", ["report.json", "index.parquet"])
+def test_an_index_that_is_damaged_or_of_another_version_says_what_to_run(
+    damage: str, tmp_path: Path
+) -> None:
+    write_index(tmp_path / "index", *build_index(make_dataset(), write_folder(tmp_path, COUNTS)))
+    (tmp_path / "index" / damage).write_text("{}")
+    with pytest.raises(ValueError, match=r"run: python -m pipelines\.prepare") as caught:
+        read_index(tmp_path / "index")
+    assert "\n" not in str(caught.value)
+
+
 def test_copies_between_train_and_other_splits_are_counted(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train": COUNTS["train"], "test": COUNTS["test"], "val": {"a": 1}})
     content = (tmp_path / "train/a/000.png").read_bytes()
@@ -208,7 +265,7 @@ def test_a_table_that_breaks_a_rule_is_refused(
 
 
 def test_names_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="two classes have one name"):
+    with pytest.raises(ValueError, match="a and a are one name"):
         check_table(_make_source(class_names=["a", "a"]))
     with pytest.raises(ValueError, match=r"\['tail'\] are not among the part names"):
         check_table(_make_source(part_names=["beak"], discriminative_parts=["tail"]))

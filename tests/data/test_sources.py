@@ -49,7 +49,9 @@ def test_an_unknown_source_type_lists_those_that_exist() -> None:
 
 
 def test_a_mistyped_option_is_named_with_its_nearest_neighbour() -> None:
-    with pytest.raises(ConfigError, match=r"allow_partal: unknown key; did you mean allow_partial"):
-        check_options(make_dataset(source_type="cub", options={"allow_partal": True}))
-    with pytest.raises(ConfigError, match=r"dataset\.options: allow_partial: .* got 'yes'"):
-        check_options(make_dataset(source_type="cub", options={"allow_partial": "yes"}))
+    with pytest.raises(ConfigError, match=r"num_clases: unknown key; did you mean num_classes"):
+        check_options(make_dataset(source_type="birds", options={"num_clases": 2}))
+    with pytest.raises(ConfigError, match=r"dataset\.options: num_classes: .* got 'yes'"):
+        check_options(make_dataset(source_type="birds", options={"num_classes": "yes"}))
+    with pytest.raises(ConfigError, match=r"a: unknown key; no key is valid here"):
+        check_options(make_dataset(source_type="cub", options={"a": 1}))

@@ -117,6 +117,7 @@ def test_the_users_own_rectangular_photographs_without_parts(
             "source": str(source),
             "options": {},
             "redistributable": False,
+            "allow_partial": False,
             "val_ratio": 0.0,
         },
         model={"image_size": [64, 32], "glca_blocks": 0, "pwca_blocks": 0, "readout": "class"},

@@ -68,6 +68,7 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
                 "val_ratio": 0.1,
                 "split_seed": 0,
                 "redistributable": True,
+                "allow_partial": False,
                 "options": {},
             },
             "transforms": {

@@ -32,6 +32,7 @@ PARAMS: dict[str, Any] = {
         "val_ratio": 0.1,
         "split_seed": 0,
         "redistributable": True,
+        "allow_partial": False,
         "options": {},
     },
     "transforms": {
@@ -215,6 +216,7 @@ def make_index_report(config: Config, names: list[str]) -> IndexReport:
         kind="fgvc",
         redistributable=config.dataset.redistributable,
         counts={"train": 40 * len(names), "val": 4 * len(names), "test": 10 * len(names)},
+        num_left_out=0,
         class_names=names,
         part_names=list(PART_NAMES),
         discriminative_parts=list(PART_NAMES),

@@ -30,9 +30,7 @@ BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 
 
 class Options(Section):
-    """What CUB takes under `dataset.options`."""
-
-    allow_partial: bool  # true: counts other than the official ones are a warning, not an error
+    """CUB needs no options of its own."""
 
 
 def fetch(dataset: DatasetConfig, target: Path) -> None:
@@ -57,7 +55,7 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
         FileNotFoundError: An official text file is missing.
         ValueError: A line that is no record, an id without its record, or unofficial counts.
     """
-    options = parse_options(dataset, Options)
+    parse_options(dataset, Options)
     top = _find_top(root)
     images = _read_records(top / "images.txt", ["path"])
     classes = _read_records(top / "classes.txt", ["class_name"])
@@ -77,7 +75,7 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
     table["label"] = table["class_id"].map(labels)
     table["split"] = table["is_training"].map({1: "train", 0: "test"})
     table = table.drop(columns=["class_id", "is_training"]).reset_index(drop=True)
-    warnings = _check_counts(table, len(classes), allow_partial=options.allow_partial)
+    warnings = _check_counts(table, len(classes), allow_partial=dataset.allow_partial)
     return SourceTable(
         hold_out(table, ratio=dataset.val_ratio, seed=dataset.split_seed),
         list(classes["class_name"]),
@@ -163,7 +161,5 @@ def _check_counts(table: pd.DataFrame, num_classes: int, *, allow_partial: bool)
         return []
     message = f"CUB-200-2011 has {OFFICIAL_COUNTS} pictures and classes; here are {found}"
     if not allow_partial:
-        raise ValueError(
-            f"{message}. Get the whole archive, or set dataset.options.allow_partial to true"
-        )
+        raise ValueError(f"{message}. Get the whole archive, or set dataset.allow_partial to true")
     return [message]

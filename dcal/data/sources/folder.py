@@ -8,6 +8,7 @@ Without val/, or with one that holds no picture, `dataset.val_ratio` of train is
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections import Counter
 from pathlib import Path
@@ -109,9 +110,10 @@ def _list_split(
         )
     unknown = sorted(set(names) - set(class_names))
     if unknown:
+        hint = _find_near_name(unknown[0], class_names)
         raise ValueError(
             f"{folder}: class folders that train lacks: {', '.join(unknown[:5])}; "
-            "a class can only be scored if train has it under the same name"
+            f"a class can only be scored if train has it under the same name{hint}"
         )
     _count_others(folder, ignored)
     rows: list[dict[str, object]] = []
@@ -127,6 +129,12 @@ def _list_split(
             relative = _relative_name(path, root)
             rows.append({"path": relative, "split": folder.name, "label": label})
     return rows
+
+
+def _find_near_name(unknown: str, class_names: list[str]) -> str:
+    same = [name for name in class_names if name.casefold() == unknown.casefold()]
+    near = same or difflib.get_close_matches(unknown, class_names, n=1)
+    return f"; did you mean {near[0]}, which train has?" if near else ""
 
 
 def _count_others(folder: Path, ignored: Counter[str]) -> None:

@@ -21,7 +21,7 @@ def _make_dataset(*, allow_partial: bool = True, val_ratio: float = 0.0) -> Data
         source_type="cub",
         val_ratio=val_ratio,
         redistributable=False,
-        options={"allow_partial": allow_partial},
+        allow_partial=allow_partial,
     )
 
 
@@ -78,7 +78,7 @@ def test_other_counts_than_the_official_ones_stop_unless_allowed(tmp_path: Path)
         "CUB-200-2011 has {'train': 5994, 'test': 5794, 'classes': 200} pictures and classes; "
         "here are {'train': 6, 'test': 2, 'classes': 2}"
     ]
-    with pytest.raises(ValueError, match=r"set dataset\.options\.allow_partial to true"):
+    with pytest.raises(ValueError, match=r"set dataset\.allow_partial to true"):
         cub.build_table(_make_dataset(allow_partial=False), tmp_path)
 
 
