@@ -289,7 +289,7 @@ def describe_errors(error: ValidationError, root: type[BaseModel], *, origin: st
         else:
             lines.append(f"{origin}: {location}: {message}")
     if len(details) > MAX_LISTED:
-        lines.append(f"{origin}: and {len(details) - MAX_LISTED} mistakes more")
+        lines.append(f"{origin}: and {len(details) - MAX_LISTED} more")
     return "\n".join(lines)
 
 

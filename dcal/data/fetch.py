@@ -6,27 +6,33 @@ links inside the archive are written as copies, and everything else is refused.
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+from dcal.sentences import to_one_line
+from dcal.write_errors import explain, find_cause
 
 logger = logging.getLogger(__name__)
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 # Pictures hardly shrink in an archive, text tenfold; what grows more than this is not a data set.
 MAX_EXPANSION = 100
-ALWAYS_ALLOWED_BYTES = 1 << 30
+ALWAYS_ALLOWED_BYTES = 1 << 26
 CHUNK_BYTES = 1 << 20
 MAX_LINK_HOPS = 16
+
+
+class ArchiveError(ValueError):
+    """An archive that is refused; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,11 @@ def download(item: Download, folder: Path, *, retries: int = 3) -> Path:
             f"{item.url}: could not be downloaded ({type(error).__name__}). Try again, or download "
             f"{item.file_name} by other means and set dataset.source to that file"
         ) from error
+    except OSError as error:
+        cause = find_cause(error, path)
+        if cause is None:
+            raise
+        raise explain(cause, path) from error
     except ValueError as error:
         raise OSError(
             f"{item.url}: what came is not {item.file_name} (its sha256 differs from "
@@ -91,28 +102,43 @@ def unpack(archive: Path, target: Path, *, max_bytes: int | None = None) -> int:
     """Unpack a tar or zip archive below the empty folder `target` and count the files.
 
     More than `max_bytes` of content is refused; None = a hundred times the archive's own size, at
-    least 1 GiB.
+    least 64 MiB.
 
     Raises:
-        ValueError: Not an archive, a damaged one, or one with a member that is refused.
+        ArchiveError: Not an archive, a damaged one, or one with a member that is refused.
         OSError: The disk is full.
     """
     if not is_archive(archive):
-        raise ValueError(f"{archive}: expected an archive ({', '.join(ARCHIVE_SUFFIXES)})")
+        raise ArchiveError(f"{archive}: expected an archive ({', '.join(ARCHIVE_SUFFIXES)})")
     if max_bytes is None:
         max_bytes = max(ALWAYS_ALLOWED_BYTES, MAX_EXPANSION * archive.stat().st_size)
-    damage = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, LZMAError)
     num_files = 0
     try:
         for member in _iterate(archive):
             path = target / _check_name(member.name, archive=archive)
             max_bytes -= _write(member, path, max_bytes=max_bytes, archive=archive)
             num_files += 1
-    except damage as error:
-        raise ValueError(f"{archive}: damaged or incomplete ({error}); get it again") from error
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise ValueError(f"{archive}: holds a file and a folder of one name ({error})") from error
+    except ArchiveError:
+        raise
+    # What the readers let out on damaged bytes is not theirs alone: KeyError, OverflowError, ...
+    except Exception as error:
+        reason = _describe(error, archive)
+        if reason is None:
+            raise
+        raise ArchiveError(f"{archive}: {reason}") from error
     return num_files
+
+
+def _describe(error: Exception, archive: Path) -> str | None:
+    """Return what is wrong with an archive, or None where it is the disk that fails."""
+    if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError)):
+        return f"holds a file and a folder of one name ({Path(error.filename).name})"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "holds a name that is too long for this disk"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read ({error.strerror})" if error.filename == str(archive) else None
+    reason = to_one_line(str(error)) or type(error).__name__
+    return f"damaged or incomplete ({reason}); get it again"
 
 
 def _iterate(archive: Path) -> Iterator[_Member]:
@@ -162,7 +188,9 @@ def _open_tar(
         found = targets.follow(found)
     is_link = member.issym() or member.islnk()
     kind = "a link to no file of the archive" if is_link else "a device or pipe"
-    raise ValueError(f"{archive}: {member.name} is {kind}; such an archive is refused")
+    raise ArchiveError(
+        f"{archive}: {to_one_line(member.name)} is {kind}; such an archive is refused"
+    )
 
 
 def _iterate_zip(archive: Path) -> Iterator[_Member]:
@@ -172,11 +200,14 @@ def _iterate_zip(archive: Path) -> Iterator[_Member]:
                 continue
             mode = info.external_attr >> 16
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                raise ValueError(
-                    f"{archive}: {info.filename} is a link or device; such an archive is refused"
+                raise ArchiveError(
+                    f"{archive}: {to_one_line(info.filename)} is a link or device; such an archive "
+                    "is refused"
                 )
             if info.flag_bits & 0x1:
-                raise ValueError(f"{archive}: encrypted; unpack it and set dataset.source to that")
+                raise ArchiveError(
+                    f"{archive}: encrypted; unpack it and set dataset.source to that"
+                )
             yield _Member(info.filename, partial(stream.open, info))
 
 
@@ -193,7 +224,7 @@ def _resolve(path: PurePosixPath) -> str:
 def _check_name(name: str, *, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-        raise ValueError(
+        raise ArchiveError(
             f"{archive}: {name!r} would be written outside the target folder; "
             "such an archive is refused"
         )
@@ -207,8 +238,9 @@ def _write(member: _Member, path: Path, *, max_bytes: int, archive: Path) -> int
         while chunk := source.read(CHUNK_BYTES):
             num_bytes += len(chunk)
             if num_bytes > max_bytes:
-                raise ValueError(
-                    f"{archive}: expands to far more than its own size; refused at {member.name}"
+                raise ArchiveError(
+                    f"{archive}: expands to far more than its own size; refused at "
+                    f"{to_one_line(member.name)}"
                 )
             sink.write(chunk)
     return num_bytes
