@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-slow check format gc ui lab compose bench lock
+.PHONY: help setup repro test test-slow check format gc ui sync lab compose bench lock
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := 1
@@ -12,6 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export OMP_WAIT_POLICY ?= passive
 
 ARGS ?=
+PORT ?= 5000
 SOURCES := dcal pipelines benchmarks
 # MLflow's database of the work root, which dcal.tracking writes to.
 WORK_ROOT := $(or $(DCAL_WORK_ROOT),$(CURDIR))
@@ -48,10 +49,14 @@ format: setup ## rewrite the code in the one format
 gc: setup ## show kept checkpoints, free those that may go: make gc ARGS=--dry-run
 	@python -m pipelines.gc $(ARGS)
 
-ui: setup ## MLflow's pages on http://127.0.0.1:5000
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --workers 1 \
+ui: setup ## MLflow's pages on http://127.0.0.1:5000, or make ui PORT=5001
+	@python -m pipelines.init --port $(PORT)
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
 		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(WORK_ROOT)/mlflow.db}" \
 		--default-artifact-root "$(WORK_ROOT)/mlruns" $(ARGS)
+
+sync: setup ## send to MLflow what runs said while it could not be reached
+	@python -m pipelines.sync
 
 lab: setup ## JupyterLab
 	@jupyter lab --ip 127.0.0.1 $(ARGS)

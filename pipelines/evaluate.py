@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pandas as pd
 import torch
@@ -104,7 +106,7 @@ def track(
     tracker = open_tracker(config, scoring)
     branch = "both" if f"{SPLIT}/both/top1_accuracy" in metrics else "sa"
     names = scoring.pictures.report.class_names
-    tracker.log_metrics(metrics, step=0)
+    tracker.log_scores(metrics)
     tracker.log_figure(draw_confusion(confusion.numpy(), names, branch=branch), "confusion")
     for name in ("confusion", "per_class"):
         tracker.log_file(RESULTS / f"{name}.csv", "evaluate")
@@ -130,6 +132,8 @@ def open_tracker(config: Config, scoring: Scoring) -> Tracker:
         environment=environment,
         fingerprint=fingerprint,
         data_digest=digest,
+        run_key=uuid4().hex,
+        started=datetime.now(UTC),
         kind="evaluate",
         name_suffix=f"of {scoring.path.name}",
     )

@@ -114,7 +114,7 @@ def track(config: Config, metrics: dict[str, float], *, names: list[str]) -> Non
         logger.info("evaluate.weights is given: nothing is added to the MLflow run of train")
         return
     tracker = resume_run(read_run_record("results/train/run.json"))
-    tracker.log_metrics(metrics, step=0)
+    tracker.log_scores(metrics)
     tracker.log_file(RESULTS / "localization.csv", "rollout")
     if config.dataset.redistributable:
         for name in names:

@@ -132,9 +132,10 @@ def train(
         require_unchanged("train", inputs, hint=EDITED)
         save_model(MODEL_PATH, result.model, build_card(run, result))
         write_json(RESULTS / "metrics.json", collect_metrics(result))
-        record = build_record(run, state, result, tracker, warnings=warnings)
-        write_run_record(RECORD, record)
-        folder.finish(record=RECORD)
+    # After the run is closed, because the server may tell its id only now.
+    record = build_record(run, state, result, tracker, warnings=warnings)
+    write_run_record(RECORD, record)
+    folder.finish(record=RECORD)
 
 
 @contextmanager
@@ -145,6 +146,8 @@ def track(run: Run, state: RunState) -> Iterator[Tracker]:
         environment=run.environment,
         fingerprint=run.fingerprint,
         data_digest=run.pictures.report.digest,
+        run_key=state.run_key,
+        started=datetime.fromisoformat(state.started),
     )
     try:
         tracker.log_file("params.yaml", "config")
@@ -212,8 +215,9 @@ def build_record(
     """Collect what outlives the run beside its metrics."""
     return RunRecord(
         **run.environment.model_dump(),
+        run_key=tracker.run_key,
         run_id=tracker.run_id,
-        tracking_uri=describe_uri(tracker.run_id),
+        tracking_uri=describe_uri(tracker.run_key),
         fingerprint=run.fingerprint,
         seed=run.config.seed,
         dataset=DatasetRecord(name=run.config.dataset.name, digest=run.pictures.report.digest),
@@ -248,9 +252,9 @@ def report_warnings(warnings: list[str]) -> None:
             logger.info("  - %s", warning)
 
 
-def describe_uri(run_id: str | None) -> str:
+def describe_uri(run_key: str | None) -> str:
     """Return where the run was tracked, without credentials."""
-    if run_id is None:
+    if run_key is None:
         return "not tracked"
     from dcal.tracking.store import describe_tracking_uri
 

@@ -12,5 +12,7 @@ from dcal.tracking.record import write_run_record as write_run_record
 from dcal.tracking.runs import name_run as name_run
 from dcal.tracking.runs import resume_run as resume_run
 from dcal.tracking.runs import start_run as start_run
+from dcal.tracking.spool import list_spools as list_spools
+from dcal.tracking.spool import remove_spool as remove_spool
 from dcal.tracking.tracker import NullTracker as NullTracker
 from dcal.tracking.tracker import Tracker as Tracker

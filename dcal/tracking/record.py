@@ -23,7 +23,8 @@ class DatasetRecord(BaseModel):
 class RunRecord(Environment):
     """One training run, committed to git beside its metrics."""
 
-    run_id: str | None  # in MLflow; null = the run was not tracked
+    run_key: str | None = None  # its spool, and the tag dcal.run_key; null = it was not tracked
+    run_id: str | None  # in MLflow; null = no server had answered, or it was not tracked
     tracking_uri: str  # without credentials; the default is relative to the work root
     fingerprint: str
     seed: int

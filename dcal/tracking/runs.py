@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+from datetime import datetime
 
 from dcal.config import Config
 from dcal.tracking.environment import Environment
+from dcal.tracking.journal import Journal
 from dcal.tracking.record import RunRecord
-from dcal.tracking.store import connect, describe_tracking_uri, find_experiment
-from dcal.tracking.tracker import MlflowTracker, NullTracker, Tracker
+from dcal.tracking.sender import Sender
+from dcal.tracking.spool import Entry, find_spool
+from dcal.tracking.store import describe_tracking_uri, find_tracking_uri
+from dcal.tracking.tracker import NullTracker, SpooledTracker, Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -21,72 +25,99 @@ def start_run(
     environment: Environment,
     fingerprint: str,
     data_digest: str,
+    run_key: str,
+    started: datetime,
     kind: str = "train",
     name_suffix: str = "",
 ) -> Tracker:
-    """Open a new MLflow run in the experiment named after the data set.
+    """Open a run in the MLflow experiment named after the data set, or go on with it.
 
-    Parameters, tags and the data's digest are written here, once.
+    Parameters, tags and the data's digest are written here, once. Nothing here waits for a server.
 
     Args:
         config: The whole tree.
         environment: From `describe_environment`.
         fingerprint: Of parameters, data and code.
         data_digest: Of the index.
+        run_key: 32 hexadecimal digits; the same ones go on with the same run.
+        started: When the run began; all its points' times count from there.
         kind: The tag `dcal.kind`: train, evaluate, ...
         name_suffix: What the run's name has at its end, such as the file that was scored.
 
     Returns:
         A tracker; one that keeps nothing where MLflow is not installed, with a warning.
     """
-    if importlib.util.find_spec("mlflow") is None:
-        logger.warning(
-            "mlflow is not installed (pip install 'dcal[track]'): the run is kept in results/ only"
-        )
-        return NullTracker()
-    client = connect()
-    experiment = find_experiment(client, config.dataset.name)
+    find_tracking_uri()  # refuses a folder before anything is written
     tags = _describe(environment) | {
         "dcal.kind": kind,
         "dcal.fingerprint": fingerprint,
         "dcal.data_digest": data_digest,
     }
     name = f"{name_run(config)} {name_suffix}".strip()
-    run = client.create_run(experiment, run_name=name, tags=tags)
-    tracker = MlflowTracker(client, run.info.run_id)
+    origin = {
+        "kind": "create",
+        "experiment": config.dataset.name,
+        "name": name,
+        "tags": tags,
+        "start_time": _to_milliseconds(started),
+    }
+    tracker = _open_tracker(run_key, origin)
+    tracker.set_tags(tags)
     tracker.log_params(config.model_dump(mode="json"))
     tracker.log_dataset(config.dataset.name, data_digest)
-    logger.info("MLflow run %r of %s", name, describe_tracking_uri())
+    if tracker.run_key is not None:
+        logger.info("MLflow run %r of %s", name, describe_tracking_uri())
     return tracker
 
 
 def resume_run(record: RunRecord) -> Tracker:
     """Go on with the run of a record, so that later stages add to what train started.
 
-    Returns:
-        A tracker; one that keeps nothing where the run was not tracked or is not to be found,
-        which is a warning.
-    """
-    if record.run_id is None:
-        return NullTracker()
-    if importlib.util.find_spec("mlflow") is None:
-        logger.warning("mlflow is not installed: run %s gets no further scores", record.run_id)
-        return NullTracker()
-    from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+    What earlier stages said and MLflow does not have yet is sent first. Where that was said on
+    another machine, the run is found by its id, or by its key.
 
-    client = connect()
-    try:
-        return MlflowTracker(client, record.run_id)
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            raise
+    Returns:
+        A tracker; one that keeps nothing where the run was not tracked.
+    """
+    key = record.run_key or record.run_id
+    if key is None:
+        return NullTracker()
+    find_tracking_uri()
+    origin = {
+        "kind": "bind",
+        "experiment": record.dataset.name,
+        "run_id": record.run_id,
+        "start_time": _to_milliseconds(datetime.fromisoformat(record.started)),
+    }
+    return _open_tracker(key, origin)
+
+
+def _open_tracker(run_key: str, origin: Entry) -> Tracker:
+    if importlib.util.find_spec("mlflow") is None:
         logger.warning(
-            "%s has no run %s (it was tracked elsewhere): scores are kept in results/ only",
-            describe_tracking_uri(),
-            record.run_id,
+            "mlflow is not installed (pip install 'dcal[track]'): the run is kept in results/ only"
         )
         return NullTracker()
+    spool = find_spool(run_key)
+    try:
+        journal = Journal(spool)
+        journal.append(origin)
+    except OSError as error:
+        logger.warning(
+            "%s cannot be written (%s): the run is kept in results/ only",
+            spool.folder,
+            error.strerror or error,
+        )
+        return NullTracker()
+    sender = Sender(spool)
+    sender.start()
+    tracker = SpooledTracker(spool, journal, sender)
+    tracker.set_status("RUNNING")
+    return tracker
+
+
+def _to_milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def name_run(config: Config) -> str:

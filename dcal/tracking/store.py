@@ -17,11 +17,13 @@ from dcal.paths import work_root
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# With MLflow's own settings one call to a dead server blocks for minutes, and so does training.
+# The sender tries again by itself. With MLflow's own settings one call to a dead server takes
+# minutes, and a stage would end that much later.
 CLIENT_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -73,11 +75,34 @@ def connect() -> MlflowClient:
 
 def find_experiment(client: MlflowClient, name: str) -> str:
     """Return the id of the MLflow experiment called `name`, which is made if it is missing."""
+    from mlflow.exceptions import MlflowException
+
     with _first_touch(find_tracking_uri()):
         found = client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        return str(client.create_experiment(name, artifact_location=_artifact_location(name)))
+        if found is None:
+            try:
+                return str(client.create_experiment(name, _artifact_location(name)))
+            except MlflowException as error:
+                # Another process was faster.
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = client.get_experiment_by_name(name)
+            assert found is not None
+        if found.lifecycle_stage == "deleted":
+            raise ValueError(
+                f"{describe_tracking_uri()}: experiment {name!r} was deleted; restore it with: "
+                f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            )
+        return str(found.experiment_id)
+
+
+def initialise_database() -> str:
+    """Make MLflow's database if it has none of its tables; say in a line what was found."""
+    uri = find_tracking_uri()
+    if not _is_database(uri):
+        return f"{describe_tracking_uri()} keeps its own database"
+    connect().search_experiments(max_results=1)
+    return f"{describe_tracking_uri()} is ready"
 
 
 def _artifact_location(name: str) -> str | None:

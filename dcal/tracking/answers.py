@@ -1,0 +1,48 @@
+"""What a failed call to MLflow means: try later, never, or with another run (ours)."""
+
+from __future__ import annotations
+
+import re
+
+from dcal.tracking.store import mask_password
+
+# It would refuse the same again, whenever it is sent.
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")
+# So begins what MLflow's client makes of an answer that is not MLflow's: of a proxy, say.
+FOREIGN_ANSWER = "API request to endpoint"
+MAX_LENGTH = 160
+REASONS = {
+    "Connection refused": "connection refused",
+    "Read timed out": "no answer in time",
+    "ConnectTimeout": "no answer in time",
+    "Failed to resolve": "its name is not known",
+    "database is locked": "its database is locked",
+}
+
+
+def is_refusal(error: Exception) -> bool:
+    """Say whether MLflow refuses these values for good."""
+    return _read_code(error) in REFUSALS and FOREIGN_ANSWER not in str(error)
+
+
+def is_unknown_run(error: Exception) -> bool:
+    """Say whether the server has no such run."""
+    return _read_code(error) == "RESOURCE_DOES_NOT_EXIST" and FOREIGN_ANSWER not in str(error)
+
+
+def describe_failure(error: Exception) -> str:
+    """Return a few words on one line, without passwords."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for sign, reason in REASONS.items():
+        if sign in text:
+            return reason
+    status = re.search(r"too many (\d{3}) error|error code (\d{3})", text)
+    if status:
+        return f"status {status.group(1) or status.group(2)}"
+    text = mask_password(text)
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]} ..."
+
+
+def _read_code(error: Exception) -> str | None:
+    # By name: this package is imported where MLflow need not be.
+    return getattr(error, "error_code", None)
