@@ -12,7 +12,7 @@ from dcal.paths import work_root
 from dcal.tracking.answers import describe_failure
 from dcal.tracking.sender import send_spool
 from dcal.tracking.spool import SpoolSummary, list_spools
-from dcal.tracking.store import describe_tracking_uri, initialise_database
+from dcal.tracking.store import connect, describe_tracking_uri
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
         print("sync: nothing waits")
         return
     try:
-        initialise_database()
+        connect().search_experiments(max_results=1)
     except Exception as error:
         sys.exit(
             f"sync: MLflow at {describe_tracking_uri()} takes nothing ({describe_failure(error)}): "

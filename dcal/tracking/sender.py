@@ -36,7 +36,8 @@ class Sender:
         self._delivery: Delivery | None = None
         self._wake = threading.Event()
         self._is_stopped = False
-        self._num_failures = 0  # since the last success
+        self._next_wait = FIRST_WAIT_SECONDS
+        self._is_failing = False
         self._has_warned = False
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
 
@@ -56,7 +57,8 @@ class Sender:
     @property
     def run_id(self) -> str | None:
         """Return the run's id, if a server has answered."""
-        return self.spool.read_state().run_id
+        state = self._delivery.state if self._delivery else self.spool.read_state()
+        return state.run_id
 
     def close(self, patience: float | None = None) -> bool:
         """Send what is left and stop; say whether all was sent.
@@ -66,7 +68,7 @@ class Sender:
                 none = 15.
         """
         patience = PATIENCE_SECONDS if patience is None else patience
-        self._num_failures = 0  # try now
+        self._next_wait = FIRST_WAIT_SECONDS
         self._wake.set()
         state, since = self.spool.read_state(), time.monotonic()
         while self._thread.is_alive() and time.monotonic() - since < patience:
@@ -107,9 +109,7 @@ class Sender:
             except Exception as error:
                 # Whatever it was, the run goes on, and nothing that waits is lost.
                 self._note_failure(error)
-                self._sleep(
-                    min(FIRST_WAIT_SECONDS * 2 ** (self._num_failures - 1), LONGEST_WAIT_SECONDS)
-                )
+                self._back_off()
             else:
                 if has_sent:
                     self._note_success()
@@ -120,8 +120,12 @@ class Sender:
         self._wake.wait(seconds)
         self._wake.clear()
 
+    def _back_off(self) -> None:
+        wait, self._next_wait = self._next_wait, min(self._next_wait * 2, LONGEST_WAIT_SECONDS)
+        self._sleep(wait)
+
     def _note_failure(self, error: Exception) -> None:
-        self._num_failures += 1
+        self._is_failing = True
         level = logging.DEBUG if self._has_warned else logging.WARNING
         self._has_warned = True
         logger.log(
@@ -133,9 +137,9 @@ class Sender:
         )
 
     def _note_success(self) -> None:
-        if self._num_failures:
+        if self._is_failing:
             logger.info("MLflow at %s answers again", describe_tracking_uri())
-        self._num_failures = 0
+        self._is_failing, self._next_wait = False, FIRST_WAIT_SECONDS
 
     def _warn_of_the_rest(self) -> None:
         delivery, folder = self._delivery, self.spool.folder

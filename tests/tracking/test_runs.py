@@ -1,38 +1,43 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dcal.config import Config, parse_config
+from dcal.paths import work_root
 from dcal.tracking import (
     DatasetRecord,
     Environment,
     NullTracker,
     RunRecord,
-    Tracker,
+    list_spools,
     name_run,
+    remove_spool,
     resume_run,
     start_run,
 )
+from dcal.tracking.tracker import SpooledTracker
+from tests.tracking.conftest import RUN_KEY, STARTED
 
-pytestmark = pytest.mark.usefixtures("ready_database")
+pytestmark = pytest.mark.usefixtures("ready_database", "impatient")
+Start = Callable[..., SpooledTracker]
 
 
-def start(config: Config, environment: Environment) -> Tracker:
-    return start_run(config, environment=environment, fingerprint="f00d", data_digest="d" * 64)
-
-
-def read_run(tracker: Tracker) -> Any:
+def read_run(run_id: str | None) -> Any:
     from dcal.tracking.store import connect
 
-    return connect().get_run(tracker.run_id)
+    return connect().get_run(str(run_id))
 
 
-def make_record(environment: Environment, run_id: str | None) -> RunRecord:
+def make_record(
+    environment: Environment, run_id: str | None, run_key: str | None = None
+) -> RunRecord:
     return RunRecord(
         **environment.model_dump(),
+        run_key=run_key,
         run_id=run_id,
         tracking_uri="sqlite:///mlflow.db",
         fingerprint="f00d",
@@ -45,21 +50,29 @@ def make_record(environment: Environment, run_id: str | None) -> RunRecord:
     )
 
 
+def resume(record: RunRecord) -> SpooledTracker:
+    tracker = resume_run(record)
+    assert isinstance(tracker, SpooledTracker)
+    return tracker
+
+
 def change(config: Config, **model: Any) -> Config:
     tree = config.model_dump(mode="json")
     tree["model"] |= model
     return parse_config(tree)
 
 
-def test_a_run_carries_its_name_parameters_tags_and_data(
-    config: Config, environment: Environment
-) -> None:
-    run = read_run(start(config, environment))
+def test_a_run_carries_its_name_parameters_tags_and_data(start: Start) -> None:
+    tracker = start()
+    tracker.end()
+    run = read_run(tracker.run_id)
     assert run.info.run_name == "finches dcal_pico class_local r0.3 seed0"
+    assert run.info.start_time == STARTED.timestamp() * 1000
     assert run.data.params["model.top_r"] == "0.3"
     assert run.data.params["model.image_size"] == "[64, 64]"
     assert run.data.tags["dcal.fingerprint"] == "f00d"
     assert run.data.tags["dcal.kind"] == "train"
+    assert run.data.tags["dcal.run_key"] == RUN_KEY
     assert run.data.tags["git.commit"] == "0123abc"
     assert run.data.tags["git.dirty"] == "False"
     assert run.data.tags["dcal.torch"] == "2.14.1"
@@ -67,36 +80,89 @@ def test_a_run_carries_its_name_parameters_tags_and_data(
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
 
 
-def test_a_run_lies_in_the_experiment_of_its_data_set(
-    config: Config, environment: Environment
-) -> None:
+def test_a_run_lies_in_the_experiment_of_its_data_set(start: Start) -> None:
     from dcal.tracking.store import connect
 
-    run = read_run(start(config, environment))
+    tracker = start()
+    tracker.end()
+    run = read_run(tracker.run_id)
     assert connect().get_experiment(run.info.experiment_id).name == "finches"
 
 
-def test_a_later_stage_adds_to_the_same_run(config: Config, environment: Environment) -> None:
-    first = start(config, environment)
+def test_a_run_that_goes_on_has_the_tags_of_now(start: Start, environment: Environment) -> None:
+    start().end("FAILED")
+    again = start(environment=environment.model_copy(update={"dvc_exp_name": "bold-finch"}))
+    again.end()
+    assert read_run(again.run_id).data.tags["dvc.exp_name"] == "bold-finch"
+
+
+def test_a_later_stage_adds_to_the_same_run(start: Start, environment: Environment) -> None:
+    first = start()
     first.log_metrics({"train/loss": 2.0}, step=1)
     first.end()
-    second = resume_run(make_record(environment, first.run_id))
-    second.log_metrics({"test/both/top1_accuracy": 0.5}, step=1)
+    second = resume(make_record(environment, first.run_id, RUN_KEY))
+    second.log_scores({"test/both/top1_accuracy": 0.5})
+    second.end()
     assert second.run_id == first.run_id
-    metrics = read_run(first).data.metrics
-    assert metrics == {"train/loss": 2.0, "test/both/top1_accuracy": 0.5}
+    run = read_run(first.run_id)
+    assert run.data.metrics == {"train/loss": 2.0, "test/both/top1_accuracy": 0.5}
+    assert run.info.status == "FINISHED"
 
 
-def test_a_record_of_a_run_that_was_tracked_elsewhere_warns_and_keeps_nothing(
+def test_a_later_stage_sends_first_what_an_earlier_one_could_not(
+    start: Start, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        first = start()
+        first.log_metrics({"train/loss": 2.0}, step=1)
+        assert not first.close(patience=0.2)
+        assert first.run_id is None
+    second = resume(make_record(environment, None, RUN_KEY))
+    second.log_scores({"test/both/top1_accuracy": 0.5})
+    second.end()
+    run = read_run(second.run_id)
+    assert run.data.metrics == {"train/loss": 2.0, "test/both/top1_accuracy": 0.5}
+    assert run.data.params["seed"] == "0"
+
+
+@pytest.mark.parametrize("knows", ["run_id", "run_key", "old record"])
+def test_a_run_whose_spool_is_elsewhere_is_found_by_its_id_or_its_key(
+    knows: str, start: Start, environment: Environment
+) -> None:
+    first = start()
+    first.log_scores({"test/both/top1_accuracy": 0.9})
+    first.end()
+    run_id = first.run_id
+    (summary,) = list_spools(work_root())
+    remove_spool(summary.spool)
+    record = {
+        "run_id": make_record(environment, run_id, RUN_KEY),
+        "run_key": make_record(environment, None, RUN_KEY),
+        "old record": make_record(environment, run_id),
+    }[knows]
+    second = resume(record)
+    second.log_scores({"test/both/top1_accuracy": 0.5})
+    second.end()
+    assert second.run_id == run_id
+    assert read_run(run_id).data.metrics == {"test/both/top1_accuracy": 0.5}
+
+
+def test_a_record_of_a_run_that_was_tracked_elsewhere_warns_and_what_is_said_waits(
     environment: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tracker = resume_run(make_record(environment, "0" * 32))
-    assert isinstance(tracker, NullTracker)
-    assert "has no run" in caplog.text
+    tracker = resume(make_record(environment, "0" * 32, RUN_KEY))
+    tracker.log_scores({"test/both/top1_accuracy": 0.5})
+    tracker.end()
+    assert caplog.text.count("has no run 00000000000000000000000000000000") == 1
+    assert [entry.num_waiting for entry in list_spools(work_root())] == [3]
 
 
-def test_a_record_without_a_run_is_resumed_in_silence(environment: Environment) -> None:
+def test_a_record_without_a_run_is_resumed_in_silence(
+    environment: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
     assert isinstance(resume_run(make_record(environment, None)), NullTracker)
+    assert caplog.text == ""
 
 
 def test_without_mlflow_a_run_goes_on_untracked_with_a_warning(
@@ -106,8 +172,37 @@ def test_without_mlflow_a_run_goes_on_untracked_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert start(config, environment).run_id is None
+    tracker = start_run(
+        config,
+        environment=environment,
+        fingerprint="f00d",
+        data_digest="d",
+        run_key=RUN_KEY,
+        started=STARTED,
+    )
+    assert (tracker.run_key, tracker.run_id) == (None, None)
     assert "mlflow is not installed" in caplog.text
+
+
+def test_a_work_root_that_cannot_be_written_leaves_a_run_untracked_with_a_warning(
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(tmp_path / "a file"))
+    assert isinstance(resume_run(make_record(environment, None, RUN_KEY)), NullTracker)
+    assert "cannot be written (Not a directory): the run is kept in results/ only" in caplog.text
+
+
+def test_a_folder_as_tracking_address_is_refused_before_anything_is_written(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    with pytest.raises(ValueError, match="^MLFLOW_TRACKING_URI: expected a server"):
+        start()
+    assert list_spools(work_root()) == []
 
 
 @pytest.mark.parametrize(
@@ -131,14 +226,15 @@ def test_a_runs_name_says_what_differs(
 
 
 def test_files_lie_in_the_work_root_whatever_the_current_directory(
-    config: Config, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     (elsewhere / "params.yaml").write_text("seed: 0\n")
-    tracker = start(config, environment)
+    tracker = start()
     tracker.log_file("params.yaml", "config")
+    tracker.end()
     assert [path.name for path in elsewhere.iterdir()] == ["params.yaml"]
     kept = list((tmp_path / "work" / "mlruns").rglob("config/params.yaml"))
     assert len(kept) == 1
