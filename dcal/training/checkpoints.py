@@ -26,6 +26,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dcal.disk import sync_folder
 from dcal.paths import compute_file_digest, work_root, write_atomically, write_json
 
 logger = logging.getLogger(__name__)
@@ -156,6 +157,7 @@ class CheckpointFolder:
         digest = compute_file_digest(written)[:_DIGEST_LENGTH]
         path = self.path / f"step-{step:08d}.{digest}.ckpt"
         os.replace(written, path)
+        sync_folder(self.path)
         self._prune(num_kept=NUM_KEPT)
         return Checkpoint(path, step)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import lightning
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dcal.data.datamodule import Loader, Loaders
 from dcal.data.samplers import EpochBatchSampler
@@ -20,7 +21,14 @@ from dcal.models.dcal import DCAL
 from dcal.training.callbacks import BestWeights, EpochReport, History, LogMetrics
 from dcal.training.checkpoints import CheckpointFolder
 from dcal.training.module import DCALModule
-from dcal.training.resume import Checkpointer, FiniteLoss, PlainCheckpointIO, ShouldStop
+from dcal.training.resume import (
+    Checkpointer,
+    FiniteLoss,
+    OwnSignals,
+    PlainCheckpointIO,
+    ShouldStop,
+    TrainingStopped,
+)
 from dcal.training.runtime import LIGHTNING_PRECISION, Runtime, prepare_runtime
 
 if TYPE_CHECKING:
@@ -75,13 +83,16 @@ def fit(
     with warnings.catch_warnings():
         _silence_lightning()
         trainer = _build_trainer(config, runtime, observers.list_callbacks())
-        trainer.fit(
-            module,
-            loaders.train,
-            scored_loader,
-            ckpt_path=_find_resume_path(outlets.checkpoints),
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                module,
+                loaders.train,
+                scored_loader,
+                ckpt_path=_find_resume_path(outlets.checkpoints),
+                weights_only=True,
+            )
+        except SIGTERMException:  # got before `OwnSignals` was there
+            raise TrainingStopped("training stopped: got SIGTERM before the first step") from None
     observers.history.write()
     best, checkpointer = observers.best, observers.checkpointer
     if best is not None:
@@ -107,8 +118,8 @@ class _Observers(NamedTuple):
 
     def list_callbacks(self) -> list[lightning.Callback]:
         # A broken loss is noticed before it is logged; the checkpoint holds what all others did.
-        ordered = [self.finite_loss, EpochReport(), self.history, self.best, self.checkpointer]
-        return [callback for callback in ordered if callback is not None]
+        last = [callback for callback in (self.best, self.checkpointer) if callback is not None]
+        return [OwnSignals(), self.finite_loss, EpochReport(), self.history, *last]
 
 
 def _build_observers(

@@ -8,6 +8,8 @@ or after an epoch, never while gradients are half accumulated.
 from __future__ import annotations
 
 import random
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +56,24 @@ class PlainCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a file."""
         Path(path).unlink(missing_ok=True)
+
+
+class OwnSignals(lightning.Callback):
+    """Keep the caller's answer to SIGTERM.
+
+    Lightning's own leaves between any two batches, those of validation too, without a checkpoint
+    and with exit status 0, which DVC takes for success.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Put back what was there before Lightning."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 class FiniteLoss(lightning.Callback):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from dcal.models import build_model
 from dcal.training.callbacks import History
 from dcal.training.checkpoints import CheckpointFolder
 from dcal.training.fit import Outlets, TrainingResult, fit
+from dcal.training.module import DCALModule
 from dcal.training.resume import (
     TrainingBroken,
     TrainingStopped,
@@ -116,6 +119,26 @@ def test_a_run_that_breaks_between_checkpoints_repeats_what_was_lost(
     assert_same(expected, result, tmp_path / "whole", tmp_path / "pieces")
 
 
+def test_a_sigterm_while_the_split_is_scored_is_left_to_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would end the process there, with exit status 0 and no checkpoint."""
+    got: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+    original = DCALModule.validation_step
+
+    def validation_step(self, batch, batch_index):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, batch_index)
+
+    try:
+        monkeypatch.setattr(DCALModule, "validation_step", validation_step)
+        result = run(make_run_config(), tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.num_steps == 6 and len(got) > 2
+
+
 def test_a_finished_run_is_given_again_without_a_step(tmp_path: Path) -> None:
     config = make_run_config()
     first = run(config, tmp_path / "a")
@@ -146,8 +169,6 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
 def test_a_loss_or_weight_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dcal.training.module import DCALModule
-
     original = DCALModule.training_step
 
     def training_step(self, batch, batch_index):
