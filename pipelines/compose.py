@@ -30,6 +30,7 @@ from yaml import YAMLError as LegacyYAMLError  # Hydra reads with PyYAML
 from dcal.config import Config, ConfigError, load_config, parse_config, parse_value, read_yaml
 from dcal.data.sources import check_options
 from dcal.paths import write_atomically
+from dcal.write_errors import WriteError
 
 EXPERIMENTS = Path("experiments")
 PARAMS = Path("params.yaml")
@@ -75,7 +76,7 @@ def main(
             write_params(arguments or [], PARAMS, EXPERIMENTS)
             for warning in list_idle_arguments(arguments or [], load_config(PARAMS)):
                 typer.echo(f"compose: warning: {warning}", err=True)
-    except ConfigError as error:
+    except (ConfigError, WriteError) as error:
         sys.exit(f"compose: {error}")
 
 

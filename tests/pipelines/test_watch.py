@@ -17,7 +17,7 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -
     for place in ("train/a", "train/b", "test/a", "test/b"):
         (folder / place).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(folder / place / "0.png")
-    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / ".git").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "project")
     arguments = ["dataset=folder", f"dataset.source={folder}", "dataset.name=mine"]
     write_params(arguments, Path("params.yaml"), repository / "experiments")
@@ -64,7 +64,9 @@ def test_a_folder_that_is_gone_is_one_sentence(fetched: Path) -> None:
 def test_drawn_data_is_not_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
+    (tmp_path / ".git").mkdir()
     monkeypatch.chdir(tmp_path)
     write_params(["preset=smoke"], Path("params.yaml"), repository / "experiments")
     watch.main()
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "params.yaml", "work"]
+    assert list((tmp_path / "work").iterdir()) == []
