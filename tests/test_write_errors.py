@@ -48,6 +48,13 @@ def test_an_error_of_the_disk_is_one_sentence(
     assert "what was there before is intact" in sentence
 
 
+def test_a_place_that_may_not_be_written_to_is_one_sentence(tmp_path: Path) -> None:
+    for name in (tmp_path / ".part-a", tmp_path, tmp_path.parent):
+        error = PermissionError(errno.EACCES, "Permission denied", str(name))
+        sentence = describe_write_error(error, tmp_path / "a.json")
+        assert sentence is not None and "writing there is not permitted" in sentence
+
+
 def test_the_room_that_is_left_is_told(tmp_path: Path) -> None:
     sentence = describe_write_error(FULL, tmp_path / "not" / "yet" / "there")
     assert sentence is not None and "MB free)" in sentence
