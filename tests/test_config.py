@@ -144,6 +144,37 @@ def test_a_file_that_is_no_mapping_is_one_sentence(text: str, message: str, tmp_
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["!!bool x", "!!int x", "!!float x", "!!timestamp x", "0b", "2024-13-45", "9" * 5000, "&a 1"],
+)
+def test_a_scalar_that_yaml_cannot_read_is_one_sentence(value: str, params: Path) -> None:
+    params.write_text(params.read_text().replace("seed: 0", f"seed: {value}", 1))
+    with pytest.raises(ConfigError, match=r"params\.yaml: ") as caught:
+        load_config(params)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_too_long_to_be_shown_is_refused_by_its_key(params: Path) -> None:
+    params.write_text(params.read_text().replace("seed: 0", f"seed: 0x{'f' * 5000}", 1))
+    with pytest.raises(ConfigError, match=r"seed: .*; got a number too long to be shown$"):
+        load_config(params)
+
+
+def test_of_many_mistakes_the_first_twenty_are_told(params: Path) -> None:
+    params.write_text(params.read_text() + "".join(f"k{number}: 1\n" for number in range(30)))
+    with pytest.raises(ConfigError) as caught:
+        load_config(params)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21 and lines[-1] == f"{params}: and 10 more"
+
+
+def test_a_key_with_a_line_end_does_not_break_the_line(params: Path) -> None:
+    params.write_text(params.read_text() + '"a\\nb": 1\n')
+    with pytest.raises(ConfigError, match=r"params\.yaml: a b: unknown key"):
+        load_config(params)
+
+
 def test_a_missing_file_names_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="make it with: python -m pipelines.compose"):
         load_config(tmp_path / "params.yaml")

@@ -156,6 +156,33 @@ def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path: Path) -> None:
         unpack(path, tmp_path / "out")
 
 
+def test_a_zip_of_a_kind_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"x")
+    content = path.read_bytes()
+    central = content.index(b"PK\x01\x02")
+    # The version that is needed to extract, and the way it is compressed.
+    for offset in (6, 10):
+        changed = bytearray(content)
+        changed[central + offset] = 99
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"a\.zip: damaged or incomplete \("):
+            unpack(path, tmp_path / "out")
+
+
+def test_a_name_too_long_for_the_disk_is_refused(tmp_path: Path) -> None:
+    path = _make_tar(tmp_path / "a.tar", (_member("x" * 300), b""))
+    with pytest.raises(ValueError, match="holds a name that is too long"):
+        unpack(path, tmp_path / "out")
+
+
+def test_a_name_with_a_line_end_does_not_break_the_sentence(tmp_path: Path) -> None:
+    path = _make_tar(tmp_path / "a.tar", (_member("a\nb", kind=tarfile.FIFOTYPE), b""))
+    with pytest.raises(ValueError, match="a b is a device or pipe"):
+        unpack(path, tmp_path / "out")
+
+
 class _Server(ThreadingHTTPServer):
     """Serve one content, after a number of refusals."""
 

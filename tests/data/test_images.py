@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,34 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
     with pytest.raises(OSError, match="cannot be decoded"):
         load_image(tmp_path / "a.png")
+
+
+def _write_with_cut_exif(path: Path) -> None:
+    image = Image.new("RGB", (4, 4))
+    exif = image.getexif()
+    exif[0x010E] = "a description that is longer than what is left of it"
+    content = exif.tobytes()[:-20]
+    image.save(path, exif=content)
+
+
+def test_pillows_warnings_on_metadata_do_not_stray_from_any_thread(tmp_path: Path) -> None:
+    _write_with_cut_exif(tmp_path / "a.jpg")
+    with (
+        pytest.warns(UserWarning, match="Truncated File Read"),
+        Image.open(tmp_path / "a.jpg") as image,
+    ):
+        image.getexif()
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(load_image, [tmp_path / "a.jpg"] * 100))
+    assert {image.size for image in images} == {(4, 4)}
+    assert warnings.filters == before
+
+
+def test_a_drawing_program_named_jpg_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    with pytest.raises(OSError, match="it is not a picture of a known kind"):
+        load_image(tmp_path / "a.jpg")
 
 
 def test_pictures_are_known_by_suffix_in_any_case() -> None:
