@@ -499,25 +499,43 @@ def test_a_class_that_loses_all_its_pictures_is_a_mistake_all_the_same(project: 
     assert project.snapshot() == before
 
 
-def read_only(project: Project, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where the project may be read and not written, which binds root as well."""
-    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"'
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
-    unshared = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(project.folder)]
-    tried = subprocess.run([*unshared, "true"], capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"this machine permits no mount namespace: {tried.stderr.strip()}")
-    return subprocess.run([*unshared, *command], env=environment, capture_output=True, text=True)
+def run_read_only(folder: Path, project: Project, stage: str) -> str:
+    """Run a stage where a folder may be read and not written, which binds root as well."""
+    mount = (
+        'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$PROJECT" && '
+        'exec "$PYTHON" -m pipelines."$1"'
+    )
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(folder), stage],
+        env={
+            **{"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "PYTHONPATH": str(ROOT)},
+            **{"PROJECT": str(project.folder), "PYTHON": sys.executable},
+            "DCAL_WORK_ROOT": str(folder),
+        },
+        capture_output=True,
+        text=True,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"this machine permits no mount of one's own: {done.stderr.strip()}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["watch", "fetch", "prepare", "compose"])
 def test_a_read_only_project_is_one_sentence(stage: str, project: Project) -> None:
     before = project.snapshot()
-    done = read_only(project, sys.executable, "-m", f"pipelines.{stage}")
-    last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert re.search(r"could not be written in .*: that place is read-only; .* intact", last)
+    said = run_read_only(project.folder, project, stage)
+    assert re.search(r"could not be written in .*: that place is read-only; .* intact", said)
+    assert project.snapshot() == before
+
+
+@pytest.mark.slow
+def test_a_read_only_work_root_is_one_sentence(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    before = project.snapshot()
+    said = run_read_only(tmp_path / "work", project, "watch")
+    assert f"mlflow.db could not be written in {tmp_path / 'work'}: that place is read-only" in said
     assert project.snapshot() == before
 
 

@@ -16,27 +16,31 @@ from tests.project import ROOT
 
 pytestmark = pytest.mark.slow
 
-MOUNT = 'mount -t tmpfs -o size=8m none "$0" && exec "$@"'
+MOUNT = 'mount -t tmpfs -o "$0" none "$1" && shift && exec "$@"'
+
+
+def run_on_small_disk(folder: Path, options: str, *command: str) -> str:
+    """Run Python where `folder` is a file system of its own, seen by it alone and gone with it."""
+    unshared = ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, options, str(folder)]
+    tried = subprocess.run([*unshared, "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"this machine permits no file system of one's own: {tried.stderr.strip()}")
+    return subprocess.run(
+        [*unshared, sys.executable, *command, str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
 
 
 @pytest.fixture(scope="module")
 def tries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """Return what every try of every writer left, on a small file system of its own."""
     folder = tmp_path_factory.mktemp("small")
-    # The mount is seen by this one process, and is gone with it.
-    unshared = ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, str(folder)]
-    tried = subprocess.run([*unshared, "true"], capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"this machine permits no file system of one's own: {tried.stderr.strip()}")
-    done = subprocess.run(
-        [*unshared, sys.executable, "-m", "tests.full_disk", str(folder)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found: dict[str, list[dict[str, Any]]] = json.loads(done.stdout.splitlines()[-1])
-    assert list(Path(folder).iterdir()) == []
+    said = run_on_small_disk(folder, "size=8m", "-m", "tests.full_disk")
+    found: dict[str, list[dict[str, Any]]] = json.loads(said.splitlines()[-1])
+    assert list(folder.iterdir()) == []
     return found
 
 
@@ -58,3 +62,26 @@ def test_a_full_disk_loses_nothing_and_is_named(
 
 def test_the_tries_begin_without_any_room(tries: dict[str, list[dict[str, Any]]]) -> None:
     assert all(tried[0]["share"] == SHARES[0] == 0 for tried in tries.values())
+
+
+def test_a_disk_with_room_for_no_more_files_is_told_apart(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from dcal.paths import write_json
+folder = Path(sys.argv[1])
+write_json(folder / "a.json", "old")
+try:
+    for number in range(100):
+        (folder / str(number)).touch()
+except OSError:
+    pass
+try:
+    write_json(folder / "a.json", "new")
+except OSError as error:
+    print(error)
+print((folder / "a.json").read_text().strip())
+"""
+    said, content = run_on_small_disk(tmp_path, "size=8m,nr_inodes=40", "-c", code).splitlines()
+    assert re.search(r"the disk is full \(8\.\d MB free, but no room for one more file\);", said)
+    assert content == '"old"'

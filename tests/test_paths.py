@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dcal.paths import (
@@ -20,6 +22,7 @@ from dcal.paths import (
     write_json,
     write_together,
 )
+from tests.project import ROOT
 
 
 def test_the_work_root_is_asked_of_the_user_then_dvc_then_git(
@@ -199,6 +202,36 @@ with write_atomically(sys.argv[1] + "/file"), replace_folder(sys.argv[1] + "/fol
     writer.communicate()
     write_json(tmp_path / "a.json", {})
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.slow
+def test_a_writer_that_is_killed_at_any_moment_leaves_one_whole_version(tmp_path: Path) -> None:
+    code = """
+import itertools, sys
+from pathlib import Path
+from dcal.paths import replace_folder, write_json
+top = Path(sys.argv[1])
+for version in itertools.count(int(sys.argv[2])):
+    with replace_folder(top / "folder") as folder:
+        for name in "abc":
+            (folder / name).write_text(f"{version} " * 1000)
+    write_json(top / "file.json", [version] * 1000)
+    print("written", flush=True)
+"""
+    moments = np.random.default_rng(0).uniform(0, 0.05, 20)
+    for number, seconds in enumerate(moments):
+        command = [sys.executable, "-c", code, str(tmp_path), str(1000 * number)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+        assert writer.stdout is not None and writer.stdout.readline()
+        time.sleep(seconds)
+        writer.kill()
+        writer.communicate()
+        with pytest.raises(KeyError), replace_folder(tmp_path / "folder"):
+            raise KeyError  # what was moved aside is brought back
+        texts = [path.read_text().split() for path in sorted((tmp_path / "folder").iterdir())]
+        assert len(texts) == 3 and len({word for text in texts for word in text}) == 1
+        assert {len(text) for text in texts} == {1000}
+        assert len(set(json.loads((tmp_path / "file.json").read_text()))) == 1
 
 
 def test_a_file_and_its_name_are_on_the_disk_before_the_old_one_is_let_go(
