@@ -6,8 +6,11 @@ links inside the archive are written as copies, and everything else is refused.
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import logging
+import lzma
 import shutil
 import stat
 import tarfile
@@ -16,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
 from dcal.sentences import to_one_line
 from dcal.write_errors import explain, find_cause
@@ -29,6 +32,11 @@ MAX_EXPANSION = 100
 ALWAYS_ALLOWED_BYTES = 1 << 26
 CHUNK_BYTES = 1 << 20
 MAX_LINK_HOPS = 16
+_OPENERS: tuple[tuple[bytes, Callable[[Path, str], Any]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\0", lzma.open),
+)
 
 
 class ArchiveError(ValueError):
@@ -135,7 +143,8 @@ def _describe(error: Exception, archive: Path) -> str | None:
         return f"holds a file and a folder of one name ({Path(error.filename).name})"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return "holds a name that is too long for this disk"
-    if isinstance(error, OSError) and error.errno is not None:
+    # Damaged numbers lead to places before a file's beginning, which is EINVAL.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return f"cannot be read ({error.strerror})" if error.filename == str(archive) else None
     reason = to_one_line(str(error)) or type(error).__name__
     return f"damaged or incomplete ({reason}); get it again"
@@ -149,11 +158,33 @@ def _iterate(archive: Path) -> Iterator[_Member]:
 
 
 def _iterate_tar(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive) as stream:
-        targets = _LinkTargets(stream)
-        for member in stream:
+    with open(archive, "rb") as stream:
+        start = stream.read(6)
+    # By content, as tarfile itself would: many a .tar is compressed.
+    opener = next((opener for magic, opener in _OPENERS if start.startswith(magic)), open)
+    with opener(archive, "rb") as content, _open_tar_file(content) as tar:
+        targets = _LinkTargets(tar)
+        for member in tar:
             if not member.isdir():
-                yield _Member(member.name, partial(_open_tar, stream, member, targets, archive))
+                yield _Member(member.name, partial(_open_tar, tar, member, targets, archive))
+
+
+def _open_tar_file(content: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.TarFile(fileobj=cast(IO[bytes], _ShortReads(content)))
+
+
+class _ShortReads:
+    """The bytes of a tar file, never many at once: headers are read whole, however long."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content = content
+        self.seek, self.tell, self.close = content.seek, content.tell, content.close
+
+    def read(self, num_bytes: int) -> bytes:
+        """Read what tarfile asks for."""
+        if num_bytes > 2 * CHUNK_BYTES:
+            raise tarfile.ReadError(f"a header of {num_bytes} bytes")
+        return self._content.read(num_bytes)
 
 
 class _LinkTargets:

@@ -171,6 +171,36 @@ def test_a_zip_of_a_kind_that_is_not_known_is_refused(tmp_path: Path) -> None:
             unpack(path, tmp_path / "out")
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        info = _member("x", kind=kind)
+        info.size = 4 << 20
+        archive.addfile(info, io.BytesIO(bytes(info.size)))
+        archive.addfile(_member("y"))
+    with pytest.raises(ValueError, match=r"damaged or incomplete \(a header of 4194304 bytes\)"):
+        unpack(path, tmp_path / "out")
+
+
+def test_a_compressed_tar_is_known_by_its_content(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w:xz") as archive:
+        archive.addfile(_member("x"))
+    assert unpack(tmp_path / "a.tar", tmp_path / "out") == 1
+
+
+def test_a_zip_that_points_before_its_own_beginning_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"x")
+    content = bytearray(path.read_bytes())
+    # Where the list of files begins, in the record at the end: beyond it, so all else moves back.
+    content[-6:-2] = (len(content) + 200).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.zip: damaged or incomplete"):
+        unpack(path, tmp_path / "out")
+
+
 def test_a_name_too_long_for_the_disk_is_refused(tmp_path: Path) -> None:
     path = _make_tar(tmp_path / "a.tar", (_member("x" * 300), b""))
     with pytest.raises(ValueError, match="holds a name that is too long"):
