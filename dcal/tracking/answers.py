@@ -16,6 +16,9 @@ REASONS = {
     "Read timed out": "no answer in time",
     "ConnectTimeout": "no answer in time",
     "Failed to resolve": "its name is not known",
+    "Remote end closed": "the connection broke",
+    "Connection reset": "the connection broke",
+    "not in a valid JSON": "what answers is not MLflow",
     "database is locked": "its database is locked",
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcal.tracking.answers import describe_failure, is_refusal, is_unknown_run
@@ -19,7 +20,7 @@ from dcal.tracking.store import connect, describe_tracking_uri, find_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import FileInfo, Run
 
 logger = logging.getLogger(__name__)
 
@@ -107,11 +108,7 @@ class Delivery:
     def _send_single(self, entry: Entry) -> None:
         match entry["kind"]:
             case "file":
-                path = self.spool.folder / entry["file"]
-                if path.is_file():
-                    self.client.log_artifact(self._run_id, str(path), entry["folder"])
-                else:
-                    self.num_gone += 1
+                self._send_file(self.spool.folder / entry["file"], entry["folder"])
             case "dataset":
                 self.client.log_inputs(self._run_id, datasets=[build_dataset(entry)])
             case "status" if entry["status"] == "RUNNING":
@@ -119,6 +116,20 @@ class Delivery:
             case "status":
                 self._drop_empty_doubles()
                 self.client.set_terminated(self._run_id, entry["status"], end_time=entry["time"])
+
+    def _send_file(self, path: Path, folder: str) -> None:
+        if not path.is_file():
+            self.num_gone += 1
+            return
+        self.client.log_artifact(self._run_id, str(path), folder)
+        # MLflow's client takes any answer of status 200 to an upload, such as a proxy's log-in
+        # page, and our copy is deleted next.
+        sizes = {file.path: file.file_size for file in self._list_files(folder)}
+        if sizes.get(f"{folder}/{path.name}") != path.stat().st_size:
+            raise ConnectionError(f"{folder}/{path.name} did not arrive")
+
+    def _list_files(self, folder: str) -> list[FileInfo]:
+        return list(self.client.list_artifacts(self._run_id, folder))
 
     @property
     def _run_id(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import torch
@@ -86,15 +88,21 @@ def make_trained(
     )
     environment = describe_environment(device="a test's CPU")
     digest = pictures.report.digest
-    run_id = None
+    run_key = run_id = None
     if is_tracked:
         tracker = start_run(
-            config, environment=environment, fingerprint="f" * 12, data_digest=digest
+            config,
+            environment=environment,
+            fingerprint="f" * 12,
+            data_digest=digest,
+            run_key=uuid4().hex,
+            started=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         )
         tracker.end()
-        run_id = tracker.run_id
+        run_key, run_id = tracker.run_key, tracker.run_id
     record = RunRecord(
         **environment.model_dump(),
+        run_key=run_key,
         run_id=run_id,
         tracking_uri="sqlite:///mlflow.db",
         fingerprint="f" * 12,

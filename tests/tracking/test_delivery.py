@@ -249,6 +249,8 @@ def test_only_mlflows_own_verdict_on_the_values_is_final() -> None:
     [
         ("HTTPConnectionPool(...): [Errno 111] Connection refused'))", "connection refused"),
         ("Read timed out. (read timeout=10)", "no answer in time"),
+        ("RemoteDisconnected('Remote end closed connection')", "the connection broke"),
+        ("the response body was not in a valid JSON format", "what answers is not MLflow"),
         ("API request failed: too many 500 error responses", "status 500"),
         ("(sqlite3.OperationalError) database is locked\n[SQL: ...]", "its database is locked"),
         ("cannot reach postgresql://bob:secret@db/runs", "cannot reach postgresql://***@db/runs"),
