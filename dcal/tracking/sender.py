@@ -19,7 +19,9 @@ from dcal.tracking.store import describe_tracking_uri
 
 logger = logging.getLogger(__name__)
 
-SEND_SECONDS = 5.0
+# MLflow's own work on a batch is the larger part of what tracking costs, and grows less than the
+# batch: 0.15 ms a point for 5 s of birds, 0.11 for 15 s (sqlite).
+SEND_SECONDS = 15.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 PATIENCE_SECONDS = 15.0  # longer than one call to a server that hangs
 POLL_SECONDS = 0.05
@@ -39,6 +41,7 @@ class Sender:
         self._next_wait = FIRST_WAIT_SECONDS
         self._is_failing = False
         self._has_warned = False
+        self._cpu_seconds = 0.0
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
 
     def start(self) -> None:
@@ -51,7 +54,7 @@ class Sender:
     def cpu_seconds(self) -> float:
         """Return the processor time of the thread so far."""
         if self._thread.ident is None or not self._thread.is_alive():
-            return 0.0
+            return self._cpu_seconds
         return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
 
     @property
@@ -97,6 +100,7 @@ class Sender:
                     self._send_until_stopped()
             except Timeout:
                 self._sleep(FIRST_WAIT_SECONDS)
+        self._cpu_seconds = time.thread_time()
 
     def _send_until_stopped(self) -> None:
         self._delivery = Delivery(self.spool)

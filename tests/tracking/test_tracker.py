@@ -133,6 +133,15 @@ def test_a_disk_that_is_full_costs_entries_and_one_warning_but_not_the_run(
     assert list((tmp_path / "work" / "mlflow-spool").rglob("notes.txt")) == []
 
 
+def test_what_is_said_after_the_end_is_lost_with_a_warning(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = start()
+    tracker.end()
+    tracker.log_metrics({"train/loss": 1.0}, step=1)
+    assert "cannot be written (the run has ended)" in caplog.text
+
+
 def test_nested_parameters_become_dotted_keys() -> None:
     flat = flatten_params({"a": {"b": {"c": [1, 2]}, "d": {}}, "e": None})
     assert flat == {"a.b.c": "[1, 2]", "a.d": "{}", "e": "None"}
