@@ -58,11 +58,18 @@ class DatasetConfig(Section):
     source: str | None  # a folder or archive that the user already has; null = fetch it
     val_ratio: Annotated[float, Field(ge=0, lt=1)]  # share of train held out where no val exists
     split_seed: NaturalNumber  # the held-out share is a function of this, never of `seed`
-    redistributable: bool  # may its pictures appear in reports and leave this machine
+    # private: its pictures stay on this machine and out of reports and MLflow; null: they may go
+    # wherever `dvc push` goes. The word is that of a DVC remote, so DVC obeys it without us.
+    remote: Literal["private"] | None
     # true: pictures that cannot be decoded, and counts other than a set's official ones, are
     # left out and counted in a warning; false: they stop prepare
     allow_partial: bool
     options: dict[str, Any]  # keys of the source's own, checked by the source
+
+    @property
+    def redistributable(self) -> bool:
+        """Say whether its pictures may appear in reports and leave this machine."""
+        return self.remote is None
 
     @field_validator("name")
     @classmethod

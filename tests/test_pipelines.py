@@ -119,7 +119,7 @@ def test_an_edit_makes_only_the_stages_stale_that_use_it(
 
 @pytest.mark.parametrize(
     "change",
-    ["train.workers=1", "train.log_every=7", "dataset.redistributable=false"],
+    ["train.workers=1", "train.log_every=7", "dataset.remote=private"],
 )
 def test_what_cannot_change_a_model_does_not_train_anew(
     change: str, finished: Project, tmp_path: Path

@@ -20,7 +20,7 @@ def grocery(tmp_path_factory: pytest.TempPathFactory, grocery_archive: Path) -> 
         "preset=photos_64",
         "dataset.name=grocery",
         f"dataset.source={grocery_archive}",
-        "dataset.redistributable=false",
+        "dataset.remote=private",
         "train.epochs=3",
         "rollout.num_images=3",
         "rollout.score_images=20",

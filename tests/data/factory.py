@@ -21,7 +21,7 @@ def make_dataset(**changes: Any) -> DatasetConfig:
         "source": None,
         "val_ratio": 0.25,
         "split_seed": 0,
-        "redistributable": True,
+        "remote": None,
         "allow_partial": False,
         "options": {},
     }

@@ -116,7 +116,7 @@ def test_the_users_own_rectangular_photographs_without_parts(
             "source_type": "folder",
             "source": str(source),
             "options": {},
-            "redistributable": False,
+            "remote": "private",
             "allow_partial": False,
             "val_ratio": 0.0,
         },

@@ -67,7 +67,7 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
                 "source": None,
                 "val_ratio": 0.1,
                 "split_seed": 0,
-                "redistributable": True,
+                "remote": None,
                 "allow_partial": False,
                 "options": {},
             },

@@ -31,7 +31,7 @@ PARAMS: dict[str, Any] = {
         "source": None,
         "val_ratio": 0.1,
         "split_seed": 0,
-        "redistributable": True,
+        "remote": None,
         "allow_partial": False,
         "options": {},
     },

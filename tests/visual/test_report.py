@@ -116,7 +116,7 @@ def test_warnings_are_shown_once(inputs: ReportInputs) -> None:
 def test_a_data_set_that_may_not_be_passed_on_leaves_no_picture_on_the_page(
     inputs: ReportInputs,
 ) -> None:
-    config = make_config(dataset={"redistributable": False})
+    config = make_config(dataset={"remote": "private"})
     page = Page(render_report(change(inputs, config=config)))
     assert page.images == []
     assert "none of its pictures is on this page" in page.text

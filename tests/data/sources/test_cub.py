@@ -20,7 +20,7 @@ def _make_dataset(*, allow_partial: bool = True, val_ratio: float = 0.0) -> Data
         name="cub",
         source_type="cub",
         val_ratio=val_ratio,
-        redistributable=False,
+        remote="private",
         allow_partial=allow_partial,
     )
 
