@@ -1,4 +1,4 @@
-"""Stage report: one self-contained page about the run."""
+"""Stage report: self-contained pages about the run, the second made from a notebook."""
 
 from __future__ import annotations
 
@@ -20,24 +20,47 @@ from dcal.inference.scoring import (
 from dcal.models.weights import read_model_card, read_tensors
 from dcal.paths import write_atomically
 from dcal.tracking import read_run_record
-from dcal.visual.report import ReportInputs, TrainingResults, render_report
+from dcal.visual.report import ReportInputs, TrainingResults, render_notebook, render_report
 from pipelines.guard import leave_with_dvc
+from pipelines.notebook import CODE_ROOT, render_body, run_notebook
 from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
 
 PAGE = Path("reports/report.html")
+NOTEBOOK_PAGE = Path("reports/02_rollout.html")
+NOTEBOOK = CODE_ROOT / "notebooks/02_rollout.py"
+NOTEBOOK_TITLE = "Rollout by depth"
 GALLERY = Path("runs/rollout")
 
 
 def main() -> None:
-    """Read params.yaml and what the stages left, and write the page."""
+    """Read params.yaml and what the stages left, and write the pages."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    write_pages(PAGE, NOTEBOOK_PAGE)
+
+
+def write_pages(page: Path, notebook_page: Path) -> None:
+    """Write both pages about what lies in the current directory; none where one cannot be made.
+
+    Raises:
+        FileNotFoundError: A stage has not run; the message names its file.
+        RuntimeError: The notebook failed.
+    """
     inputs = read_inputs()
-    text = render_report(inputs)
-    with write_atomically(PAGE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    logger.info("%s (%.1f MB): open it in a browser", PAGE, len(text.encode()) / 1e6)
+    texts = {page: render_report(inputs), notebook_page: render_notebook_page(inputs)}
+    for path, text in texts.items():
+        with write_atomically(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        place = Path(path.parent.name, path.name)
+        logger.info("%s (%.1f MB): open it in a browser", place, len(text.encode()) / 1e6)
+
+
+def render_notebook_page(inputs: ReportInputs) -> str:
+    """Run the notebook on the current directory's results; return its page."""
+    parameters = {"project": str(Path.cwd()), "show_pictures": inputs.shows_pictures}
+    body = render_body(run_notebook(NOTEBOOK, parameters))
+    return render_notebook(inputs, title=NOTEBOOK_TITLE, body=body)
 
 
 def read_inputs() -> ReportInputs:

@@ -1,7 +1,8 @@
-"""The report: one self-contained page about one run (ours)."""
+"""The report: self-contained pages about one run (ours)."""
 
 from dcal.visual.report.inputs import ReportInputs as ReportInputs
 from dcal.visual.report.inputs import TrainingResults as TrainingResults
+from dcal.visual.report.page import render_notebook as render_notebook
 from dcal.visual.report.page import render_report as render_report
 
-__all__ = ["ReportInputs", "TrainingResults", "render_report"]
+__all__ = ["ReportInputs", "TrainingResults", "render_notebook", "render_report"]

@@ -1,13 +1,16 @@
-"""The page itself: its sections filled into one HTML file that needs no other (ours)."""
+"""The pages themselves: each one HTML file that needs no other (ours)."""
 
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Any
 
 from dcal.visual.report.facts import build_next_steps, build_page, build_run
 from dcal.visual.report.inputs import ReportInputs
 from dcal.visual.report.pictures import build_looking, build_pairs
 from dcal.visual.report.scores import build_classes, build_curves, build_scores
+
+FOLDER = "dcal.visual.report"
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -17,15 +20,8 @@ def render_report(inputs: ReportInputs) -> str:
         KeyError: run.json or a metrics file lacks what the report shows.
         OSError: A picture or an overlay that should be shown is gone.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    folder = files("dcal.visual.report")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
-    return template.render(
-        css=folder.joinpath("report.css").read_text(encoding="utf-8"),
+    return _fill(
+        "report.html",
         page=build_page(inputs),
         scores=build_scores(inputs),
         curves=build_curves(inputs),
@@ -35,3 +31,26 @@ def render_report(inputs: ReportInputs) -> str:
         run=build_run(inputs),
         next_steps=build_next_steps(inputs),
     )
+
+
+def render_notebook(inputs: ReportInputs, *, title: str, body: str) -> str:
+    """Return a notebook's texts and outputs as a page of the report's look.
+
+    Args:
+        inputs: The run that the notebook was executed on.
+        title: For the browser; the page's own heading is part of `body`.
+        body: HTML without styles.
+    """
+    return _fill("notebook.html", page=build_page(inputs), title=title, body=body)
+
+
+def _fill(name: str, **content: Any) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    folder = files(FOLDER)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(folder.joinpath(name).read_text(encoding="utf-8"))
+    css = folder.joinpath("report.css").read_text(encoding="utf-8")
+    return template.render(css=css, **content)

@@ -1,0 +1,108 @@
+"""Run a notebook from top to bottom and make a page of what it says, without its code (ours)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+# The folder whose dcal and pipelines the kernel imports: the one that runs now, also where the
+# results shown are those of another revision.
+CODE_ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 120  # a kernel that imports nothing needs two
+_COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
+
+logger = logging.getLogger(__name__)
+
+
+def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
+    """Run a jupytext notebook in a kernel of its own, from the notebook's folder.
+
+    Args:
+        path: The percent file.
+        parameters: Set after its cell of that tag.
+
+    Raises:
+        FileNotFoundError: There is no such notebook.
+        RuntimeError: A cell failed, or the kernel died; the message has the cell's own words.
+    """
+    import jupytext
+    from nbclient.exceptions import DeadKernelError
+    from papermill import PapermillExecutionError, execute_notebook
+    from traitlets.config import Config
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such notebook")
+    notebook = jupytext.read(path)
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        with _environment_of_kernel():
+            return execute_notebook(
+                notebook,
+                None,
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=path.resolve().parent,
+                progress_bar=False,
+                start_timeout=START_SECONDS,
+                # Not by TCP, which every user of the machine could listen to.
+                config=Config(KernelManager={"transport": "ipc"}),
+            )
+    except PapermillExecutionError as error:
+        reason = _COLOUR_CODES.sub("", " ".join(f"{error.ename}: {error.evalue}".split()))
+        raise RuntimeError(f"{path}: a cell failed: {reason}") from None
+    except DeadKernelError:
+        raise RuntimeError(
+            f"{path}: its kernel died, as it does when memory is short; free some and run again"
+        ) from None
+
+
+def render_body(notebook: NotebookNode) -> str:
+    """Return the HTML of a notebook's texts and outputs: no code, nothing from elsewhere.
+
+    What cells wrote to their error stream is logged instead. The same outputs give the same text.
+    """
+    from nbconvert import HTMLExporter
+
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"  # jupytext makes one up anew each time
+        outputs = cell.get("outputs", [])
+        for output in outputs:
+            if output.get("name") == "stderr":
+                logger.warning("notebook: %s", output["text"].strip())
+        if outputs:
+            cell["outputs"] = [entry for entry in outputs if entry.get("name") != "stderr"]
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    body: str = exporter.from_notebook_node(notebook)[0]
+    return body
+
+
+@contextmanager
+def _environment_of_kernel() -> Iterator[None]:
+    """Let a kernel started inside import this project from `CODE_ROOT`."""
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONWARNINGS")}
+    paths = filter(None, (str(CODE_ROOT), before["PYTHONPATH"]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    # A library misses what draws progress bars in a notebook; a page has no use for them.
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

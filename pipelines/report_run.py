@@ -1,0 +1,64 @@
+"""The report's pages for any run: python -m pipelines.report_run [RUN] (`make report RUN=...`)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+from contextlib import chdir
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines import report
+from pipelines.revision import check_out
+from pipelines.runs import Run, RunError, find_run
+from pipelines.stage import run_stage
+
+RESERVED = {report.PAGE.stem, report.NOTEBOOK_PAGE.stem}
+
+
+def main(
+    run: Annotated[
+        str, typer.Argument(help="experiment, git revision, MLflow run id, fingerprint; none = ours")
+    ] = "",
+) -> None:
+    """Write the pages of the workspace's run, or of the run that the name means."""
+    # Otherwise SIGTERM would leave the other revision's files behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    run_stage(lambda: write_pages_of(run) if run else report.main())
+
+
+def write_pages_of(name: str) -> None:
+    """Find a run, and show its files with the present code in reports/<name>*.html.
+
+    Raises:
+        RunError: There is no such run, or it cannot be shown; one sentence.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run = find_run(name)
+    page, notebook_page = (path.resolve() for path in name_pages(name, run))
+    with check_out(run) as folder, chdir(folder):
+        try:
+            report.write_pages(page, notebook_page)
+        except (KeyError, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(
+                f"RUN={name}, {run.describe()}, was made by another version of this project than "
+                f"the code here: {reason}; check that commit out and run there: make report"
+            ) from None
+
+
+def name_pages(name: str, run: Run) -> tuple[Path, Path]:
+    """Return where a run's two pages go; those of the workspace's run are never among them."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    if stem in RESERVED:
+        stem += f"-{run.commit[:8]}" if run.commit else "-workspace"
+    folder = report.PAGE.parent
+    return folder / f"{stem}.html", folder / f"{stem}-{report.NOTEBOOK_PAGE.name}"
+
+
+if __name__ == "__main__":
+    typer.run(main)
