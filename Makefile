@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-slow check format gc ui sync lab compose bench lock
+.PHONY: help setup repro report share receive test test-slow check format gc ui sync lab \
+	compose bench lock
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := 1
@@ -27,6 +28,15 @@ repro: setup ## run the pipeline of params.yaml: fetch, prepare, train, evaluate
 	@python -m pipelines.watch
 	@dvc repro $(ARGS)
 	@python -m pipelines.summary
+
+report: setup ## pages of a run: make report RUN=<experiment, commit, MLflow run id or fingerprint>
+	@python -m pipelines.report_run "$${RUN:-}"
+
+share: setup ## copy data, model and pages to a DVC remote: make share REMOTE=/a/folder
+	@python -m pipelines.share push "$${REMOTE:-}"
+
+receive: setup ## bring them into a clone: make receive REMOTE=/a/folder [RUN=<another run>]
+	@python -m pipelines.share pull "$${REMOTE:-}" --run "$${RUN:-}"
 
 test: check ## lint, types, fast tests: at most 8 minutes on 2 cores
 	@OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow and not browser and not gpu" $(ARGS)

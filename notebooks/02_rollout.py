@@ -15,11 +15,6 @@
 # all blocks. Here the same test pictures are drawn at several depths, and every depth is scored on
 # the parts that tell the classes apart.
 
-# %% tags=["parameters"]
-project = ".."  # the folder of params.yaml, results/ and runs/, as `make repro` leaves it
-show_pictures = True  # False: maps without the pictures, where these may not be passed on
-num_scored = 96  # test pictures a depth
-
 # %%
 # %matplotlib inline
 import os
@@ -40,6 +35,12 @@ from dcal.visual.figures import BRANCH_COLOURS, house_style
 from dcal.visual.gallery import to_pixels
 from pipelines.rollout import build_masks, compute_tolerance
 
+# %% tags=["parameters"]
+project = ".."  # the folder of params.yaml, results/ and runs/, as `make repro` leaves it
+show_pictures = True  # False: maps without the pictures, where these may not be passed on
+num_scored = 96  # test pictures a depth
+
+# %%
 os.chdir(project)
 torch.set_flush_denormal(True)
 scoring = open_scoring(load_config("params.yaml"))

@@ -22,7 +22,8 @@ RESERVED = {report.PAGE.stem, report.NOTEBOOK_PAGE.stem}
 
 def main(
     run: Annotated[
-        str, typer.Argument(help="experiment, git revision, MLflow run id, fingerprint; none = ours")
+        str,
+        typer.Argument(help="experiment, git revision, MLflow run id, fingerprint; none = ours"),
     ] = "",
 ) -> None:
     """Write the pages of the workspace's run, or of the run that the name means."""

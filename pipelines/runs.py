@@ -94,9 +94,7 @@ def list_records() -> list[Run]:
     """Return every commit that brought a run record, newest first, and the workspace last."""
     commits = _git("log", "--all", "--format=%H", "--", RECORD).split()
     names = {entry.commit: entry.experiment for entry in list_experiments()}
-    runs = [
-        _read_record(text, commit, names.get(commit)) for commit, text in _read_texts(commits)
-    ]
+    runs = [_read_record(text, commit, names.get(commit)) for commit, text in _read_texts(commits)]
     if Path(RECORD).is_file():
         runs.append(_read_record(Path(RECORD).read_text(encoding="utf-8"), None, None))
     return [run for run in runs if run is not None]
