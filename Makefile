@@ -30,7 +30,7 @@ repro: setup ## run the pipeline of params.yaml: fetch, prepare, train, evaluate
 	@python -m pipelines.summary
 
 report: setup ## pages of a run: make report RUN=<experiment, commit, MLflow run id or fingerprint>
-	@python -m pipelines.report_run "$${RUN:-}"
+	@python -m pipelines.report_run "$${RUN:-}" --pictures "$${PICTURES:-}"
 
 share: setup ## copy data, model and pages to a DVC remote: make share REMOTE=/a/folder
 	@python -m pipelines.share push "$${REMOTE:-}"

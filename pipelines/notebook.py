@@ -49,6 +49,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
                 None,
                 parameters=dict(parameters),
                 kernel_name="python3",
+                language="python",
                 cwd=path.resolve().parent,
                 progress_bar=False,
                 start_timeout=START_SECONDS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,19 @@ def main() -> None:
     write_pages(PAGE, NOTEBOOK_PAGE)
 
 
-def write_pages(page: Path, notebook_page: Path) -> None:
+def write_pages(page: Path, notebook_page: Path, *, asks_for_pictures: bool = False) -> None:
     """Write both pages about what lies in the current directory; none where one cannot be made.
+
+    Args:
+        page: The report.
+        notebook_page: The notebook's page.
+        asks_for_pictures: Also of a data set whose pictures may not be passed on.
 
     Raises:
         FileNotFoundError: A stage has not run; the message names its file.
         RuntimeError: The notebook failed.
     """
-    inputs = read_inputs()
+    inputs = replace(read_inputs(), asks_for_pictures=asks_for_pictures)
     texts = {page: render_report(inputs), notebook_page: render_notebook_page(inputs)}
     for path, text in texts.items():
         with write_atomically(path) as temporary:

@@ -25,25 +25,35 @@ def main(
         str,
         typer.Argument(help="experiment, git revision, MLflow run id, fingerprint; none = ours"),
     ] = "",
+    pictures: Annotated[
+        str, typer.Option(help="anything: show pictures that may not be passed on, for yourself")
+    ] = "",
 ) -> None:
     """Write the pages of the workspace's run, or of the run that the name means."""
     # Otherwise SIGTERM would leave the other revision's files behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    run_stage(lambda: write_pages_of(run) if run else report.main())
+    is_plain = not run and not pictures
+    run_stage(report.main if is_plain else lambda: write_pages_of(run, bool(pictures)))
 
 
-def write_pages_of(name: str) -> None:
+def write_pages_of(name: str, asks_for_pictures: bool = False) -> None:
     """Find a run, and show its files with the present code in reports/<name>*.html.
+
+    Args:
+        name: See `find_run`; empty = the workspace's.
+        asks_for_pictures: Also of a data set whose pictures may not be passed on; such pages have
+            names of their own, so that they are never taken for the stage's and pushed.
 
     Raises:
         RunError: There is no such run, or it cannot be shown; one sentence.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run = find_run(name)
-    page, notebook_page = (path.resolve() for path in name_pages(name, run))
+    run = find_run(name) if name else Run(None)
+    suffix = "-with-pictures" if asks_for_pictures else ""
+    pages = [path.resolve() for path in name_pages((name or "workspace") + suffix, run)]
     with check_out(run) as folder, chdir(folder):
         try:
-            report.write_pages(page, notebook_page)
+            report.write_pages(*pages, asks_for_pictures=asks_for_pictures)
         except (KeyError, OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(

@@ -62,7 +62,7 @@ def _clone(root: Path, folder: Path, run: Run) -> Path:
     prefix = _git("-C", str(root), "rev-parse", "--show-prefix")
     _git("clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
     _git("-C", str(folder), "checkout", "--quiet", "--detach", str(run.commit))
-    project = folder / prefix
+    project = folder.resolve() / prefix
     if not (project / "dvc.lock").is_file():
         raise RunError(f"{run.describe()}: no results are committed there (no dvc.lock)")
     return project
@@ -83,11 +83,14 @@ def _link_outs(root: Path, project: Path, run: Run) -> None:
         try:
             repo.checkout(force=True)
         except CheckoutError as error:
-            raise RunError(_describe_missing(run, error.target_infos)) from None
+            # DVC names them from the current directory.
+            paths = [Path(name).resolve() for name in error.target_infos]
+            missing = sorted(path.relative_to(project).as_posix() for path in paths)
+            raise RunError(_describe_missing(run, missing)) from None
 
 
 def _describe_missing(run: Run, missing: list[str]) -> str:
-    names = ", ".join(sorted(missing)[:NUM_NAMED])
+    names = ", ".join(missing[:NUM_NAMED])
     more = f" and {len(missing) - NUM_NAMED} more" if len(missing) > NUM_NAMED else ""
     return (
         f"{run.describe()}: {names}{more}: not in the DVC cache here; bring what was shared with: "

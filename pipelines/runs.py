@@ -114,10 +114,12 @@ def _read_texts(commits: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _read_record(text: str, commit: str | None, experiment: str | None) -> Run | None:
-    """Take the names out of a record of any version; None where it is no JSON."""
+    """Take the names out of a record of any version; None where it is no such thing."""
     try:
-        record: dict[str, Any] = json.loads(text)
+        record: Any = json.loads(text)
     except ValueError:
+        return None
+    if not isinstance(record, dict):
         return None
     values = {key: record.get(key) for key in ("run_id", "fingerprint", "started")}
     return Run(

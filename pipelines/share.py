@@ -131,11 +131,16 @@ def _open_project(remote: str, *, command: str, writes: bool) -> Iterator[tuple[
         with Repo(".") as repo:
             name = _configure(repo, remote, command=command, writes=writes)
         with Repo(".") as repo:
-            place = re.sub(r"//[^/@]*@", "//", repo.config["remote"][name]["url"])
-            yield repo, name, place
+            yield repo, name, hide_password(repo.config["remote"][name]["url"])
     except (DvcException, ImportError, OSError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ShareError(f"{command}: DVC says: {reason}") from error
+        causes = [error, error.__cause__] if isinstance(error, DvcException) else [error]
+        reason = " ".join(": ".join(str(cause) for cause in causes if cause).split())
+        raise ShareError(f"{command}: DVC says: {hide_password(reason)}") from None
+
+
+def hide_password(text: str) -> str:
+    """Leave user and password out of the addresses in a text."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _configure(repo: Any, remote: str, *, command: str, writes: bool) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 METRICS = Path("results/evaluate/metrics.json")
+RECORD = Path("results/train/run.json")
 BRANCHES = ("sa", "glca", "both")
 COLUMNS = {
     "top1_accuracy": "top-1",
@@ -19,6 +20,7 @@ COLUMNS = {
 }
 PLACES = {
     "report": "reports/report.html",
+    "rollout": "reports/02_rollout.html",
     "model": "runs/train/model.safetensors",
     "predictions": "runs/evaluate/predictions.parquet",
     "overlays": "runs/rollout",
@@ -28,7 +30,7 @@ PLACES = {
 
 
 def main() -> None:
-    """Read results/evaluate/metrics.json and print one row a branch."""
+    """Print one row a branch of results/evaluate/metrics.json, places, and the run's warnings."""
     if not METRICS.is_file():
         sys.exit(f"summary: {METRICS} is missing; run: dvc repro")
     metrics = json.loads(METRICS.read_text(encoding="utf-8"))
@@ -41,6 +43,27 @@ def main() -> None:
     console.print(table)
     for name, place in PLACES.items():
         console.print(f"{name:<12} {place}", highlight=False)
+    print_warnings(console, read_warnings())
+
+
+def read_warnings() -> list[str]:
+    """Return what the run record warns of, each once; nothing where no model was trained here."""
+    if not RECORD.is_file():
+        return []
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    return list(dict.fromkeys(record.get("warnings", [])))
+
+
+def print_warnings(console: Console, warnings: list[str]) -> None:
+    """Print how many there are, and each on a line that the terminal may break."""
+    if not warnings:
+        return
+    console.print("1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings", style="bold")
+    for warning in warnings:
+        # No markup: a warning may name a folder such as [old].
+        console.print(
+            f"  {' '.join(warning.split())}", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import jupytext
 import pytest
 
+from pipelines.notebook import run_notebook
 from tests.project import Project
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
@@ -16,15 +17,17 @@ def test_there_are_notebooks() -> None:
     assert NOTEBOOKS
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_can_be_told_where_the_project_lies_and_to_show_no_pictures(path: Path) -> None:
+    cells = jupytext.read(path).cells
+    (cell,) = [entry for entry in cells if "parameters" in entry.metadata.get("tags", [])]
+    assert {"project", "show_pictures"} <= {line.split(" =")[0] for line in cell.source.split("\n")}
+    assert cells[0].source.startswith("# ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_ends_with_its_answer(path: Path, finished: Project) -> None:
-    source = f"notebooks/{path.name}"
-    made = f"runs/{path.stem}.ipynb"
-    finished.run("jupytext", "--to", "ipynb", "--run-path", "notebooks", "--output", made, source)
-    notebook = json.loads((finished.folder / made).read_text(encoding="utf-8"))
-    (finished.folder / made).unlink()
-    said = "".join(
-        line for output in notebook["cells"][-1]["outputs"] for line in output.get("text", [])
-    )
-    assert "blocks" in said
+    notebook = run_notebook(path, {"project": str(finished.folder)})
+    said = notebook.cells[-1].outputs[-1].data["text/markdown"]
+    assert "of 6 blocks" in said and "12 test pictures" in said

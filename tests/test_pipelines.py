@@ -23,6 +23,7 @@ def test_a_fresh_clone_makes_every_file_and_shows_git_only_what_is_to_be_committ
         "runs/train/model.safetensors",
         "runs/evaluate/predictions.parquet",
         "runs/rollout",
+        "reports/02_rollout.html",
         "reports/report.html",
         "mlflow.db",
     ):
@@ -105,6 +106,8 @@ def test_a_temporary_experiment_changes_a_scalar_and_is_tracked_in_the_projects_
         ("dcal/visual/report/page.py", {"report"}),
         ("dcal/data/sources/cub.py", {"prepare", "train", "evaluate", "rollout", "report"}),
         ("dcal/losses/objective.py", {"train"}),
+        ("notebooks/02_rollout.py", {"report"}),
+        ("pipelines/share.py", set()),
         ("dcal/tracking/runs.py", set()),
     ],
 )

@@ -27,6 +27,11 @@ def read_json(path: str) -> dict[str, Any]:
     return content
 
 
+def leave_out_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save the seconds that a kernel takes, where its page is not looked at."""
+    monkeypatch.setattr(report, "render_notebook_page", lambda inputs: "")
+
+
 def list_artifacts(run_id: str, folder: str) -> set[str]:
     return {entry.path for entry in connect().list_artifacts(run_id, folder)}
 
@@ -62,6 +67,9 @@ def test_every_stage_leaves_its_files_and_adds_to_the_run_of_training(
     html = Path("reports/report.html").read_text(encoding="utf-8")
     assert "they say nothing about photographs" in html and "data:image/webp" in html
     assert str(tmp_path) not in html
+    page = Path("reports/02_rollout.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 2 and "Most of the rollout lies on the parts" in page
+    assert "paint_rollout" not in page and str(tmp_path) not in page
 
     run = read_run_record("results/train/run.json")
     assert run.run_id is not None
@@ -91,6 +99,7 @@ def test_the_picture_shown_is_the_picture_that_the_model_saw(
 def test_a_model_that_selects_nothing_is_scored_at_the_compared_depth_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    leave_out_the_notebook(monkeypatch)
     make_project(tmp_path, monkeypatch, model={"readout": "class"})
     evaluate.main()
     rollout.main()
@@ -135,6 +144,12 @@ def test_the_users_own_rectangular_photographs_without_parts(
         assert image.size == (160, 320)
     html = Path("reports/report.html").read_text(encoding="utf-8")
     assert "<img" not in html and "none of its pictures is on this page" in html
+    page = Path("reports/02_rollout.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 1 and "the maps stand without them" in page
+    leave_out_the_notebook(monkeypatch)
+    report.write_pages(Path("own.html"), Path("own-notebook.html"), asks_for_pictures=True)
+    html = Path("own.html").read_text(encoding="utf-8")
+    assert "<img" in html and "Do not pass this page on." in html
     run_id = read_run_record("results/train/run.json").run_id
     assert run_id is not None
     assert list_artifacts(run_id, "rollout") == {"rollout/localization.csv"}
@@ -156,6 +171,7 @@ def test_given_weights_are_scored_without_training_and_get_a_run_of_their_own(
     with pytest.raises(FileNotFoundError, match="csv: no such file; run: python -m pipelines.roll"):
         report.main()
     rollout.main()
+    leave_out_the_notebook(monkeypatch)
     report.main()
     assert not Path("runs/train").exists() and not Path("results/train").exists()
     html = Path("reports/report.html").read_text(encoding="utf-8")

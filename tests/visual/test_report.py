@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dcal.visual.report import ReportInputs, render_report
-from dcal.visual.report.facts import build_next_steps
 from dcal.visual.report.inputs import format_count, format_duration, format_percent
+from dcal.visual.report.next_steps import build_next_steps
 from tests.visual.fixtures import change, make_config, make_inputs, make_record
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

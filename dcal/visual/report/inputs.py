@@ -49,6 +49,7 @@ class ReportInputs:
     gallery: pd.DataFrame  # index.csv of the rollout stage
     gallery_folder: Path
     pictures_root: Path
+    asks_for_pictures: bool = False  # even of a data set whose pictures may not be passed on
 
     @property
     def num_pictures(self) -> int:
@@ -81,9 +82,14 @@ class ReportInputs:
         return self.card["dataset"]["digest"] == self.index_report.digest
 
     @property
-    def shows_pictures(self) -> bool:
-        """Say whether the data set's pictures may be put on the page."""
+    def may_be_passed_on(self) -> bool:
+        """Say whether the data set's pictures may be redistributed."""
         return self.config.dataset.redistributable and self.index_report.redistributable
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Say whether the data set's pictures are put on the page."""
+        return self.may_be_passed_on or self.asks_for_pictures
 
     @property
     def model_name(self) -> str:

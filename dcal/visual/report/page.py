@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from dcal.visual.report.facts import build_next_steps, build_page, build_run
+from dcal.visual.report.facts import build_page, build_run
 from dcal.visual.report.inputs import ReportInputs
+from dcal.visual.report.next_steps import build_next_steps
 from dcal.visual.report.pictures import build_looking, build_pairs
 from dcal.visual.report.scores import build_classes, build_curves, build_scores
 
