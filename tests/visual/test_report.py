@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dcal.visual.report import ReportInputs, render_report
+from dcal.visual.report import ReportInputs, render_notebook, render_report
 from dcal.visual.report.inputs import format_count, format_duration, format_percent
 from dcal.visual.report.next_steps import build_next_steps
 from tests.visual.fixtures import change, make_config, make_inputs, make_record
@@ -111,6 +111,27 @@ def test_warnings_are_shown_once(inputs: ReportInputs) -> None:
     training = replace(inputs.training, run=run)
     text = Page(render_report(change(inputs, training=training))).text
     assert text.count(warning) == 1 and "2 warnings." in text
+
+
+def test_many_and_long_warnings_are_all_there_and_fold_away(inputs: ReportInputs) -> None:
+    assert inputs.training is not None
+    warnings = [f"number {i}: " + "x" * 400 for i in range(30)]
+    run = make_record().model_copy(update={"warnings": warnings})
+    training = replace(inputs.training, run=run)
+    report = inputs.index_report.model_copy(update={"warnings": []})
+    page = Page(render_report(change(inputs, training=training, index_report=report)))
+    assert page.open == []
+    assert all(page.text.count(warning) == 1 for warning in warnings)
+    assert "30 warnings." in page.text and "and 22 more" in page.text
+
+
+def test_a_notebooks_page_has_the_reports_look_and_the_runs_name(inputs: ReportInputs) -> None:
+    html = render_notebook(inputs, title="A <story>", body="<h1>Told</h1>")
+    page = Page(html)
+    assert page.open == []
+    assert "<h1>Told</h1>" in html and "A &lt;story&gt;" in html
+    assert inputs.training is not None and inputs.training.run.fingerprint in page.text
+    assert "drawn data" in page.text
 
 
 def test_a_data_set_that_may_not_be_passed_on_leaves_no_picture_on_the_page(
