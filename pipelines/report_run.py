@@ -58,7 +58,7 @@ def write_pages_of(name: str, asks_for_pictures: bool = False) -> None:
             reason = str(error).splitlines()[0]
             raise RunError(
                 f"RUN={name}, {run.describe()}, was made by another version of this project than "
-                f"the code here: {reason}; check that commit out and run there: make report"
+                f"the code here: {reason}; check that commit out and run there: dvc repro report"
             ) from None
 
 

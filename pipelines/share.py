@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 NAME = "share"  # of the remote in .dvc/config.local
-PRIVATE = "private"  # of the remote that is this clone's own cache
+PRIVATE = "private"  # of the remote that is a folder of this clone
 OWN_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
 NUM_NAMED = 5
 Remote = Annotated[str, typer.Argument(help="a folder, an address, or a DVC remote's name")]
@@ -148,7 +148,7 @@ def _configure(repo: Any, remote: str, *, command: str, writes: bool) -> str:
     known, default = repo.config["remote"], repo.config["core"].get("remote")
     if PRIVATE in (remote, remote or default):
         raise ShareError(
-            f"REMOTE={PRIVATE}: expected a place that others reach; that one is this clone's cache"
+            f"REMOTE={PRIVATE}: expected a place that others reach; that one is in this clone"
         )
     name = remote or default
     if name is None:

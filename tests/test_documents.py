@@ -125,6 +125,12 @@ def test_make_repro_uses_the_environment_and_ends_with_scores_and_places(
     assert "setup:" not in first
     assert "Data and pipelines are up to date." in first
     assert "top-1" in first and "reports/report.html" in first
+    said = project.run("make", "share", succeeds=False)
+    assert "error: expected a place to share through, got none" in said
+    said = project.run("make", "receive", "REMOTE=/no such folder", succeeds=False)
+    assert "error: REMOTE=/no such folder: no such folder" in said
+    said = project.run("make", "report", "RUN=no such run", succeeds=False)
+    assert "error: RUN=no such run: no experiment" in said
 
 
 def borrow_environment(folder: Path) -> None:

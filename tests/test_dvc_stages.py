@@ -125,10 +125,10 @@ def test_every_out_that_can_hold_pictures_goes_where_the_data_set_says() -> None
     told = {path: flags for out in outs if isinstance(out, dict) for path, flags in out.items()}
     for path in ("data/raw/${dataset.name}", "runs/rollout"):
         assert told[path] == {"remote": "${dataset.remote}"}
-    # The name that dcal/config.py allows, and the clone's own cache behind it.
+    # The name that dcal/config.py allows, and a folder of the clone's own behind it.
     config = configparser.ConfigParser()
     config.read(ROOT / ".dvc" / "config")
-    assert config["'remote \"private\"'"]["url"] == "cache"
+    assert config["'remote \"private\"'"]["url"] == "private"
 
 
 def test_params_are_keys_of_the_tree() -> None:

@@ -131,6 +131,20 @@ def test_private_pictures_stay_on_the_machine_whatever_is_pushed(
     assert b"relpath" not in content  # nor a list of them
 
 
+def test_clearing_remotes_leaves_the_cache_of_a_private_set_whole(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared.make("dataset.remote=private")
+    monkeypatch.chdir(shared.project.folder)
+    share.share(str(shared.remote))
+    for command in (["push"], ["gc", "--workspace", "--cloud", "--force"]):
+        shared.project.run("dvc", *command)
+    shutil.rmtree(shared.project.folder / "data")
+    (shared.project.folder / "runs/model").unlink()
+    shared.project.run("dvc", "checkout")
+    assert shared.project.repro() == []
+
+
 def test_a_set_that_becomes_private_is_not_pushed_again(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
