@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # results shown are those of another revision.
 CODE_ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120  # a kernel that imports nothing needs two
+LONGEST_FOLDER = 50  # of the 107 bytes of a socket's path, Jupyter's own names take the rest
 _COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
     notebook = jupytext.read(path)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
-        with _environment_of_kernel():
+        with _environment_of_kernel() as transport:
             return execute_notebook(
                 notebook,
                 None,
@@ -53,8 +55,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
                 cwd=path.resolve().parent,
                 progress_bar=False,
                 start_timeout=START_SECONDS,
-                # Not by TCP, which every user of the machine could listen to.
-                config=Config(KernelManager={"transport": "ipc"}),
+                config=Config(KernelManager={"transport": transport}),
             )
     except PapermillExecutionError as error:
         reason = _COLOUR_CODES.sub("", " ".join(f"{error.ename}: {error.evalue}".split()))
@@ -92,18 +93,28 @@ def render_body(notebook: NotebookNode) -> str:
 
 
 @contextmanager
-def _environment_of_kernel() -> Iterator[None]:
-    """Let a kernel started inside import this project from `CODE_ROOT`."""
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONWARNINGS")}
-    paths = filter(None, (str(CODE_ROOT), before["PYTHONPATH"]))
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    # A library misses what draws progress bars in a notebook; a page has no use for them.
-    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+def _environment_of_kernel() -> Iterator[str]:
+    """Let a kernel started inside import this project from `CODE_ROOT`; yield how to talk to it.
+
+    What it keeps goes to a temporary folder, and start-up files of the user's are not run.
+    """
+    paths = filter(None, (str(CODE_ROOT), os.environ.get("PYTHONPATH")))
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        wanted = {
+            "PYTHONPATH": os.pathsep.join(paths),
+            # A library misses what draws progress bars in a notebook; a page has no use for them.
+            "PYTHONWARNINGS": "ignore:IProgress not found",
+            "JUPYTER_RUNTIME_DIR": folder,
+            "IPYTHONDIR": folder,
+        }
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
+        try:
+            # By TCP every user of the machine could listen; but a socket's path has an end.
+            yield "ipc" if len(folder) <= LONGEST_FOLDER else "tcp"
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -35,7 +35,7 @@ def check_out(run: Run) -> Iterator[Path]:
     root = Path.cwd()
     PARENT.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(root / PARENT)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root / PARENT))
+    folder = root / PARENT / f"{PREFIX}{uuid4().hex[:12]}"
     lock = FileLock(f"{folder}.lock")
     try:
         with lock:

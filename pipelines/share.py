@@ -57,8 +57,10 @@ def share(remote: str) -> None:
     """Push the workspace's outs.
 
     Raises:
+        ConfigError: params.yaml cannot be used, so where pictures may go is not known.
         ShareError: No remote, or it cannot be written; results are missing or not committed.
     """
+    load_config("params.yaml")
     with _open_project(remote, command="make share", writes=True) as (repo, name, place):
         outs = _list_outs(repo)
         shared = [out for out in outs if out.remote != PRIVATE]
@@ -208,8 +210,11 @@ def _require_committed(repo: Any) -> None:
         + sorted({*OWN_FILES, *paths}),
         capture_output=True,
         text=True,
-        check=True,
     )
+    if done.returncode:
+        raise ShareError(
+            f"git status failed, so nothing is shared: {' '.join(done.stderr.split())}"
+        )
     names = [entry[3:] for entry in done.stdout.split("\0") if entry]
     if names:
         more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""

@@ -107,7 +107,9 @@ def test_any_run_has_its_pages_and_the_workspace_stays_as_it_is(team: Team) -> N
     assert fingerprint in notebook_page
     # Its own page is made anew, so nobody has to have received that.
     lock = yaml.safe_load(project.run("git", "show", f"{find_commit(project)}:dvc.lock"))
-    (md5,) = [out["md5"] for out in lock["stages"]["report"]["outs"] if "report.html" in out["path"]]
+    (md5,) = [
+        out["md5"] for out in lock["stages"]["report"]["outs"] if "report.html" in out["path"]
+    ]
     (project.folder / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").unlink()
     report_on(project, fingerprint[:8])
     again = project.folder / f"reports/{fingerprint[:8]}.html"

@@ -68,6 +68,17 @@ def test_a_notebook_that_is_not_there_is_named(tmp_path: Path) -> None:
         run_notebook(tmp_path / "gone.py", {})
 
 
+def test_where_sockets_would_have_too_long_a_path_a_notebook_runs_all_the_same(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    notebook = run_notebook(write("\nprint('done')"), {})
+    assert notebook.cells[0].outputs[0].text == "done\n"
+    assert list(long.iterdir()) == []
+
+
 def test_no_kernel_listens_where_other_users_could_reach_it(write) -> None:
     path = write(
         "\nfrom ipykernel.kernelapp import IPKernelApp\nprint(IPKernelApp.instance().transport)"

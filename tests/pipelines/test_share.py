@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dcal.config import ConfigError
 from pipelines import share
 from pipelines.compose import write_params
 from pipelines.revision import check_out
@@ -227,6 +228,18 @@ def test_each_reason_not_to_share_is_one_sentence(
         assert "\n" not in str(caught.value)
     # A wrong address is not kept, where it would stop all other commands of DVC.
     assert not (place / ".dvc/config.local").exists()
+
+
+def test_a_data_set_that_names_no_known_place_is_not_shared(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared.make()
+    monkeypatch.chdir(shared.project.folder)
+    params = shared.project.folder / "params.yaml"
+    params.write_text(params.read_text().replace("remote: null", "remote: elsewhere"))
+    with pytest.raises(ConfigError, match=r"dataset\.remote: .*'private'.*; got 'elsewhere'"):
+        share.share(str(shared.remote))
+    assert shared.read_remote() == b""
 
 
 def test_with_no_results_there_is_nothing_to_share_or_to_receive(
