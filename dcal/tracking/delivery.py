@@ -140,7 +140,9 @@ class Delivery:
         """Return the id of the journal's run, which is made if the server does not have it."""
         origin = self.spool.find_origin()
         if origin is None:
-            raise ValueError(f"{self.spool.journal} does not say which run it belongs to")
+            raise ValueError(
+                f"{self.spool.place}/{self.spool.journal.name} does not say which run it is of"
+            )
         if origin["kind"] == "bind" and origin["run_id"] and self._has_run(origin["run_id"]):
             return str(origin["run_id"])
         experiment = find_experiment(self.client, origin["experiment"])
@@ -150,7 +152,7 @@ class Delivery:
         if origin["kind"] == "bind":
             raise RunNotFoundError(
                 f"{describe_tracking_uri()} has no run {origin['run_id'] or self.spool.run_key} "
-                f"(it was tracked elsewhere): what is said of it now waits in {self.spool.folder}"
+                f"(it was tracked elsewhere): what is said of it now waits in {self.spool.place}"
             )
         made = self.client.create_run(
             experiment,

@@ -105,7 +105,7 @@ def _open_tracker(run_key: str, origin: Entry) -> Tracker:
     except OSError as error:
         logger.warning(
             "%s cannot be written (%s): the run is kept in results/ only",
-            spool.folder,
+            spool.place,
             error.strerror or error,
         )
         return NullTracker()

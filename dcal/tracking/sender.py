@@ -137,7 +137,7 @@ class Sender:
             "MLflow at %s takes nothing (%s): the run goes on, and what it says waits in %s",
             describe_tracking_uri(),
             describe_failure(error),
-            self.spool.folder,
+            self.spool.place,
         )
 
     def _note_success(self) -> None:
@@ -146,18 +146,19 @@ class Sender:
         self._is_failing, self._next_wait = False, FIRST_WAIT_SECONDS
 
     def _warn_of_the_rest(self) -> None:
-        delivery, folder = self._delivery, self.spool.folder
+        delivery, place = self._delivery, self.spool.place
         if not self.spool.is_delivered():
             logger.warning(
                 "%d entries wait in %s for MLflow: make sync, or the run's next stage, sends them",
                 self.spool.num_waiting,
-                folder,
+                place,
             )
         if delivery and delivery.num_rejected:
             logger.warning(
-                "MLflow refused %d entries: they are kept, with its reasons, in %s",
+                "MLflow refused %d entries: they are kept, with its reasons, in %s/%s",
                 delivery.num_rejected,
-                self.spool.rejected,
+                place,
+                self.spool.rejected.name,
             )
         if delivery and delivery.num_gone:
             logger.warning(

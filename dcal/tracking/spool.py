@@ -26,6 +26,7 @@ from dcal.paths import work_root
 logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
+SPOOLS = "mlflow-spool"
 
 
 class State(NamedTuple):
@@ -52,6 +53,11 @@ class Spool:
     def run_key(self) -> str:
         """Name the run before any server has answered, and ever after."""
         return self.folder.name
+
+    @property
+    def place(self) -> str:
+        """Name the folder in a message, which may be committed: no path of this machine."""
+        return f"{SPOOLS}/{self.run_key}"
 
     @property
     def journal(self) -> Path:
@@ -99,7 +105,7 @@ class Spool:
         except FileNotFoundError:
             return State()
         except (ValueError, TypeError):
-            logger.warning("%s/state.json cannot be read: all is sent again", self.folder)
+            logger.warning("%s/state.json cannot be read: all is sent again", self.place)
             return State()
 
     def write_state(self, state: State) -> None:
@@ -159,7 +165,7 @@ def find_spool(run_key: str) -> Spool:
 
 def spool_root(root: Path) -> Path:
     """Return the folder of all spools of a work root."""
-    return root / "mlflow-spool"
+    return root / SPOOLS
 
 
 def list_spools(root: Path) -> list[SpoolSummary]:
@@ -192,11 +198,11 @@ def remove_spool(spool: Spool) -> None:
         with spool.sender_lock():
             if not spool.is_delivered():
                 raise ValueError(
-                    f"{spool.folder}: expected a delivered spool; {spool.num_waiting} entries "
+                    f"{spool.place}: expected a delivered spool; {spool.num_waiting} entries "
                     "still wait for MLflow; run: make sync"
                 )
             shutil.rmtree(spool.folder)
     except Timeout:
         raise ValueError(
-            f"{spool.folder}: a running process still sends it; try again when it has ended"
+            f"{spool.place}: a running process still sends it; try again when it has ended"
         ) from None

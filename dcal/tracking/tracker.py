@@ -208,7 +208,7 @@ class SpooledTracker:
         if not self._num_lost:
             logger.warning(
                 "%s cannot be written (%s): the run goes on, MLflow does not hear all of it",
-                self._spool.folder,
+                self._spool.place,
                 error.strerror or error,
             )
         self._num_lost += 1
