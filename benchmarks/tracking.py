@@ -52,7 +52,7 @@ LOG_EVERY = 5
 NUM_KEYS = 15
 REFERENCE_STEP_MS = 50.0
 BAR_PERCENT = 1.0
-WARM_UP_SECONDS = 10.0
+WARM_UP_SECONDS = 60.0
 SERVERS = ("sqlite", "live server", "dead server", "hanging server", "status 500")
 # Serves in a process of its own: its threads would take the lock of this one.
 PROXY = """
@@ -151,8 +151,10 @@ def open_tracker(config: Config) -> tuple[SpooledTracker, Callable[[], float]]:
         started=datetime.now(UTC),
     )
     assert isinstance(tracker, SpooledTracker)
-    time.sleep(WARM_UP_SECONDS)
-    sender = tracker._sender
+    sender, end = tracker._sender, time.monotonic() + WARM_UP_SECONDS
+    while not (sender.spool.is_delivered() or sender._has_warned) and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(1)
     return tracker, lambda: sender.cpu_seconds
 
 

@@ -33,6 +33,11 @@ def is_unknown_run(error: Exception) -> bool:
     return _read_code(error) == "RESOURCE_DOES_NOT_EXIST" and FOREIGN_ANSWER not in str(error)
 
 
+def is_about_deleted_run(error: Exception) -> bool:
+    """Say whether a refusal is because someone deleted the run, whatever the values are."""
+    return "must be in the 'active' state" in str(error)
+
+
 def describe_failure(error: Exception) -> str:
     """Return a few words on one line, without passwords."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcal.tracking.answers import describe_failure, is_refusal, is_unknown_run
+from dcal.tracking.answers import (
+    describe_failure,
+    is_about_deleted_run,
+    is_refusal,
+    is_unknown_run,
+)
 from dcal.tracking.batches import BATCHED, build_dataset, build_items, cut_batch, split_calls
 from dcal.tracking.spool import ORIGINS, Entry, Line, Spool, State
 from dcal.tracking.store import connect, describe_tracking_uri, find_experiment
@@ -97,8 +102,9 @@ class Delivery:
         except Exception as error:
             if not is_refusal(error):
                 raise
-            if len(entities) == 1:
-                self._set_aside({"kind": kind, **dict(entities[0])}, describe_failure(error))
+            if len(entities) == 1 or is_about_deleted_run(error):
+                for entity in entities:
+                    self._set_aside({"kind": kind, **dict(entity)}, describe_failure(error))
                 return
             # One of them is to blame: halve until it stands alone.
             middle = len(entities) // 2

@@ -100,6 +100,9 @@ class Sender:
                     self._send_until_stopped()
             except Timeout:
                 self._sleep(FIRST_WAIT_SECONDS)
+            except OSError as error:
+                self._note_failure(error)
+                self._back_off()
         self._cpu_seconds = time.thread_time()
 
     def _send_until_stopped(self) -> None:

@@ -176,7 +176,9 @@ def list_spools(root: Path) -> list[SpoolSummary]:
 
 def summarise_spool(spool: Spool) -> SpoolSummary:
     """Describe one spool."""
-    files = [path.stat() for path in spool.folder.rglob("*") if path.is_file()]
+    # To look at a lock changes its time.
+    paths = [path for path in spool.folder.rglob("*") if path.suffix != ".lock"]
+    files = [path.stat() for path in paths if path.is_file()]
     changed = max((file.st_mtime for file in files), default=spool.folder.stat().st_mtime)
     return SpoolSummary(
         spool=spool,

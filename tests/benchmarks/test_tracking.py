@@ -14,7 +14,7 @@ from dcal.config import load_config
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "WARM_UP_SECONDS", 0.2)
+    """Send often enough for a run of milliseconds."""
     monkeypatch.setattr("dcal.tracking.sender.SEND_SECONDS", 0.05)
 
 

@@ -112,6 +112,27 @@ def test_a_refused_point_is_set_aside_with_its_reason_and_blocks_nothing() -> No
     assert second["entry"]["key"] == "k" * 300
 
 
+def test_points_of_a_run_that_was_deleted_are_set_aside_in_one_call_each_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spool = fill(metrics(1, loss=1.0))
+    delivery = deliver(spool)
+    connect().delete_run(str(delivery.state.run_id))
+    journal = Journal(spool)
+    for step in range(2, 52):
+        journal.append(metrics(step, loss=1.0))
+    calls: list[str] = []
+    client = delivery.client
+    send = client.log_batch
+    monkeypatch.setattr(
+        client, "log_batch", lambda *args, **values: (calls.append("call"), send(*args, **values))
+    )
+    while delivery.send_next():
+        pass
+    assert (len(calls), delivery.num_rejected) == (1, 50)
+    assert "deleted" in json.loads(spool.rejected.read_text().splitlines()[0])["reason"]
+
+
 def test_a_line_that_cannot_be_read_is_set_aside() -> None:
     spool = fill(metrics(1, loss=1.0))
     with open(spool.journal, "ab") as stream:

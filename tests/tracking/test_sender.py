@@ -166,6 +166,19 @@ def test_a_process_that_ends_without_ending_its_run_ends_quietly_and_keeps_what_
     assert find_spool(RUN_KEY).num_waiting == 4
 
 
+def test_a_spool_that_cannot_be_locked_leaves_the_run_alone(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(spool: object) -> None:
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr("dcal.tracking.sender.Delivery", refuse)
+    tracker = start()
+    tracker.log_metrics({"train/loss": 1.0}, step=1)
+    assert not tracker.close(patience=0.3)
+    assert caplog.text.count("takes nothing (Permission denied): the run goes on") == 1
+
+
 def test_the_thread_that_trains_never_imports_mlflow(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def test_spools_are_listed_with_what_waits_and_how_large_they_are(
     (spool.files / "0a" / "figure.png").write_bytes(b"x" * 1000)
     for path in spool.folder.rglob("*"):
         os.utime(path, (1e9, 1e9))
+    assert not spool.is_being_sent()
     (summary,) = list_spools(tmp_path)
     assert (summary.run_key, summary.run_id, summary.num_waiting) == (RUN_KEY, "a" * 32, 1)
     assert 1000 < summary.num_bytes < 2000
