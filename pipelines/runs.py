@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def _resolve(name: str) -> str | None:
         return None
 
 
-def _describe(found: Any, records: Sequence[Run]) -> list[str]:
+def _describe(found: Iterable[Run], records: Sequence[Run]) -> list[str]:
     known = {run.commit: run for run in records}
     return [known.get(run.commit, run).describe() for run in found]
 
