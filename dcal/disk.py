@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from dcal.write_errors import explain, find_cause
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,29 @@ def parts_beside(path: Path) -> Iterator[Parts]:
         raise explain(cause, path) from error
     finally:
         parts.remove()
+
+
+@contextmanager
+def take_lock(path: Path, *, wait_seconds: float) -> Iterator[None]:
+    """Hold a lock file, which is made with its folder; a killed holder lets go by being dead.
+
+    Raises:
+        Timeout: Another process holds it for longer than that.
+        WriteError: The disk is full, or the place may not be written to.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=wait_seconds)
+    except OSError as error:
+        cause = None if isinstance(error, Timeout) else find_cause(error, path)
+        if cause is None:
+            raise
+        raise explain(cause, path) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -13,12 +13,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import Timeout
+
+from dcal.disk import take_lock
 
 logger = logging.getLogger(__name__)
 
@@ -129,17 +131,13 @@ def hold_stage(stage: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[No
     Raises:
         RuntimeError: Another one is at work and does not leave.
     """
-    path = Path("runs") / f".{stage}.lock"
-    path.parent.mkdir(exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=wait_seconds)
-    except Timeout:
-        raise RuntimeError(
-            f"stage {stage} runs already in this folder; let it finish or stop it, or run this one "
-            "apart from it: dvc exp run --temp"
-        ) from None
-    try:
+    lock = take_lock(Path("runs") / f".{stage}.lock", wait_seconds=wait_seconds)
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except Timeout:
+            raise RuntimeError(
+                f"stage {stage} runs already in this folder; let it finish or stop it, or run "
+                "this one apart from it: dvc exp run --temp"
+            ) from None
         yield
-    finally:
-        lock.release()

@@ -19,7 +19,7 @@ from dcal.inference.scoring import (
     read_predictions,
 )
 from dcal.models.weights import read_model_card, read_tensors
-from dcal.paths import write_atomically
+from dcal.paths import write_together
 from dcal.tracking import read_run_record
 from dcal.visual.report import ReportInputs, TrainingResults, render_notebook, render_report
 from pipelines.guard import leave_with_dvc
@@ -55,9 +55,10 @@ def write_pages(page: Path, notebook_page: Path, *, asks_for_pictures: bool = Fa
     """
     inputs = replace(read_inputs(), asks_for_pictures=asks_for_pictures)
     texts = {page: render_report(inputs), notebook_page: render_notebook_page(inputs)}
-    for path, text in texts.items():
-        with write_atomically(path) as temporary:
+    with write_together(*texts) as temporaries:
+        for temporary, text in zip(temporaries, texts.values(), strict=True):
             temporary.write_text(text, encoding="utf-8")
+    for path, text in texts.items():
         place = Path(path.parent.name, path.name)
         logger.info("%s (%.1f MB): open it in a browser", place, len(text.encode()) / 1e6)
 

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,9 @@ def write_checkpoint(version: int) -> None:
     """Training: torch's own writer, which does not say why it failed."""
     import torch
 
-    from dcal.paths import write_atomically
+    from dcal.training.checkpoints import CheckpointFolder
 
-    with write_atomically("checkpoints/0123/last.ckpt") as temporary:
+    with CheckpointFolder(Path("checkpoints/0123")).write(step=version) as temporary:
         torch.save({"weights": torch.rand(60_000 * (version + 1))}, temporary)
 
 
@@ -149,11 +150,16 @@ def write_gallery(version: int) -> None:
 
 
 def write_report(version: int) -> None:
-    """Stage report: the page."""
+    """Stage report: both pages."""
     from pipelines import report
 
-    report.read_inputs = lambda: version
-    report.render_report = lambda version: f"<p>{version}</p>" * 20_000 * (version + 1)
+    @dataclass
+    class Inputs:
+        asks_for_pictures: bool = False
+
+    report.read_inputs = Inputs
+    report.render_report = lambda inputs: f"<p>{version}</p>" * 20_000 * (version + 1)
+    report.render_notebook_page = report.render_report
     report.main()
 
 
@@ -172,13 +178,13 @@ WRITERS: dict[str, Callable[[int], None]] = {
     "prepare: index": write_index,
     "train: model and card": save_trained_model,
     "train: history": write_history,
-    "train: torch.save": write_checkpoint,
+    "train: checkpoint": write_checkpoint,
     "train: run record": write_record,
     "evaluate: metrics": write_metrics,
     "evaluate: predictions": write_predictions,
     "evaluate: CSV table": write_confusion,
     "rollout: gallery": write_gallery,
-    "report: page": write_report,
+    "report: pages": write_report,
     "compose: params": compose_params,
 }
 

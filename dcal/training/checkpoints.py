@@ -17,16 +17,16 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dcal.disk import sync_folder
+from dcal.disk import sync_folder, take_lock
 from dcal.paths import compute_file_digest, work_root, write_atomically, write_json
 
 logger = logging.getLogger(__name__)
@@ -79,35 +79,35 @@ class CheckpointFolder:
         Raises:
             RuntimeError: Another process trains this run and does not leave; the message names it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("waiting for %s to leave run %s", self._name_owner(), self.path.name)
+        with ExitStack() as held:
             try:
-                lock.acquire(timeout=wait_seconds)
+                held.enter_context(self._lock(0))
             except Timeout:
-                raise RuntimeError(
-                    f"{self.path}: {self._name_owner()} trains this very run; let it finish, or "
-                    "stop it and run this again: it goes on from the last checkpoint"
-                ) from None
-        try:
+                logger.info("waiting for %s to leave run %s", self._name_owner(), self.path.name)
+                self._wait_for_lock(held, wait_seconds)
             write_json(self._owner_path, {"pid": os.getpid(), "host": socket.gethostname()})
             self._remove_unfinished()
             yield
-        finally:
-            lock.release()
+
+    def _lock(self, wait_seconds: float) -> AbstractContextManager[None]:
+        return take_lock(self.path / "lock", wait_seconds=wait_seconds)
+
+    def _wait_for_lock(self, held: ExitStack, wait_seconds: float) -> None:
+        try:
+            held.enter_context(self._lock(wait_seconds))
+        except Timeout:
+            raise RuntimeError(
+                f"{self.path}: {self._name_owner()} trains this very run; let it finish, or "
+                "stop it and run this again: it goes on from the last checkpoint"
+            ) from None
 
     def is_held(self) -> bool:
         """Say whether some process trains this run now."""
-        lock = FileLock(self.path / "lock")
         try:
-            lock.acquire(timeout=0)
+            with self._lock(0):
+                return False
         except Timeout:
             return True
-        lock.release()
-        return False
 
     def open_run(self, *, is_recorded: Callable[[RunState], bool]) -> RunState:
         """Go on with the run, or begin it.
