@@ -133,6 +133,16 @@ def test_make_repro_uses_the_environment_and_ends_with_scores_and_places(
     assert "error: RUN=no such run: no experiment" in said
 
 
+@pytest.mark.slow
+def test_the_housekeeping_commands_say_what_they_found(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    borrow_environment(project.folder)
+    assert "would be freed" not in project.run("make", "gc", "ARGS=--dry-run")
+    said = project.run("make", "gc")
+    assert "finished" in said and "kept" in said and "freed 0 bytes" in said
+    assert "nothing waits" in project.run("make", "sync")
+
+
 def borrow_environment(folder: Path) -> None:
     """Give a clone a .venv that is this environment, marked as made from the clone's lock."""
     (folder / ".venv").mkdir()
