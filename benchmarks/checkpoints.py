@@ -31,8 +31,9 @@ from dcal.paths import write_json
 from dcal.tracking.environment import describe_environment
 from dcal.training.callbacks import BestWeights
 from dcal.training.checkpoints import CheckpointFolder
+from dcal.training.finite import FiniteLoss
 from dcal.training.module import DCALModule
-from dcal.training.resume import MAX_TIME_SHARE, Checkpointer, FiniteLoss, PlainCheckpointIO
+from dcal.training.resume import MAX_TIME_SHARE, Checkpointer, PlainCheckpointIO
 
 NUM_CLASSES = 200
 BATCH_SIZE = 2

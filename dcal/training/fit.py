@@ -20,10 +20,10 @@ from dcal.models.cost import estimate_training_bytes
 from dcal.models.dcal import DCAL
 from dcal.training.callbacks import BestWeights, EpochReport, History, LogMetrics
 from dcal.training.checkpoints import CheckpointFolder
+from dcal.training.finite import FiniteLoss
 from dcal.training.module import DCALModule
 from dcal.training.resume import (
     Checkpointer,
-    FiniteLoss,
     OwnSignals,
     PlainCheckpointIO,
     ShouldStop,

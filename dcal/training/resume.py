@@ -19,10 +19,10 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
-from torch import Tensor
 
 from dcal.data.samplers import EpochBatchSampler
 from dcal.training.checkpoints import CheckpointFolder
+from dcal.training.finite import FiniteLoss
 
 ShouldStop = Callable[[], str | None]
 # A checkpoint waits until it costs at most this share of the time since the last one.
@@ -31,10 +31,6 @@ MAX_TIME_SHARE = 0.01
 
 class TrainingStopped(RuntimeError):
     """The run was asked to stop; the same command goes on from its last checkpoint."""
-
-
-class TrainingBroken(RuntimeError):
-    """The run cannot go on as it is configured; its checkpoints are kept."""
 
 
 class PlainCheckpointIO(CheckpointIO):
@@ -74,64 +70,6 @@ class OwnSignals(lightning.Callback):
         """Put back what was there before Lightning."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
-
-
-class FiniteLoss(lightning.Callback):
-    """Stop at the first step whose loss is no number; looking never waits for the device."""
-
-    def __init__(self, *, check_every: int, describe_newest: Callable[[], str]) -> None:
-        self.check_every = check_every
-        self.describe_newest = describe_newest
-        self._first_bad: Tensor | None = None  # step, counted from 1; 0 = none
-        self._checked_step = 0
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: object,
-        batch_idx: int,
-    ) -> None:
-        """Note a bad loss on the device, and read the note now and then."""
-        loss = outputs["loss"].detach()
-        if self._first_bad is None:
-            self._first_bad = torch.zeros((), dtype=torch.int64, device=loss.device)
-        is_first = ~torch.isfinite(loss) & (self._first_bad == 0)
-        self._first_bad = torch.where(is_first, max(trainer.global_step, 1), self._first_bad)
-        if trainer.global_step - self._checked_step >= self.check_every:
-            self.check(trainer)
-
-    def on_train_epoch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Read the note before the epoch's scores are believed."""
-        self.check(trainer)
-
-    def check(self, trainer: lightning.Trainer) -> None:
-        """Read the note.
-
-        Raises:
-            TrainingBroken: There was a loss that is no number.
-        """
-        self._checked_step = trainer.global_step
-        if self._first_bad is not None and int(self._first_bad):
-            raise_not_finite(
-                "the loss", int(self._first_bad), trainer.current_epoch, self.describe_newest()
-            )
-
-
-def raise_not_finite(what: str, step: int, epoch: int, newest: str) -> None:
-    """Say where a run broke and what can be done.
-
-    Raises:
-        TrainingBroken: Always.
-    """
-    raise TrainingBroken(
-        f"training stopped: {what} became infinite or no number at step {step} (epoch "
-        f"{epoch + 1}); {newest}. Lower train.lr, set or lower train.clip_norm, or try "
-        "train.precision=fp32"
-    )
 
 
 class Checkpointer(lightning.Callback):
@@ -230,19 +168,11 @@ class Checkpointer(lightning.Callback):
     def _save(self, trainer: lightning.Trainer) -> None:
         started = time.perf_counter()
         self.finite_loss.check(trainer)
-        self._require_finite_weights(trainer)
+        self.finite_loss.check_weights(trainer)
         with self.folder.write(step=trainer.global_step) as path:
             trainer.save_checkpoint(path, weights_only=False)
         self._last_save = time.perf_counter()
         self.cost_seconds = self._last_save - started
-
-    def _require_finite_weights(self, trainer: lightning.Trainer) -> None:
-        """Keep weights that a finite loss with infinite gradients has spoilt out of the files."""
-        tensors = trainer.lightning_module.state_dict().values()
-        checks = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
-        if not bool(torch.stack(checks).all()):
-            newest = self.folder.describe_newest()
-            raise_not_finite("a weight", trainer.global_step, trainer.current_epoch, newest)
 
 
 def collect_random_states() -> dict[str, Any]:

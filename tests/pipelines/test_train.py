@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from dcal.models.backbone import create_backbone, get_normalisation
 from dcal.tracking import read_run_record
 from dcal.training.checkpoints import RunState, list_folders
-from dcal.training.resume import TrainingBroken
+from dcal.training.finite import TrainingBroken
 from pipelines import train
 from pipelines.train import check_rollout_depth, compute_run_fingerprint, is_recorded_by_dvc
 from tests.pipelines.scored import make_project

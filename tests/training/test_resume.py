@@ -17,10 +17,10 @@ from dcal.config import Config
 from dcal.models import build_model
 from dcal.training.callbacks import History
 from dcal.training.checkpoints import CheckpointFolder
+from dcal.training.finite import TrainingBroken
 from dcal.training.fit import Outlets, TrainingResult, fit
 from dcal.training.module import DCALModule
 from dcal.training.resume import (
-    TrainingBroken,
     TrainingStopped,
     collect_random_states,
     restore_random_states,
