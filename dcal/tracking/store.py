@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -70,7 +71,23 @@ def connect() -> MlflowClient:
 
     uri = find_tracking_uri()
     with _first_touch(uri):
+        _make_whole(uri)
         return MlflowClient(uri)
+
+
+def _make_whole(uri: str) -> None:
+    """Make a missing SQLite database under a temporary name: one half made can never be used."""
+    from mlflow import MlflowClient
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:////") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".part-{path.name}")
+    for leftover in path.parent.glob(f"{temporary.name}*"):
+        leftover.unlink()
+    MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
+    os.replace(temporary, path)
 
 
 def find_experiment(client: MlflowClient, name: str) -> str:

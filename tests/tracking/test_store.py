@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,22 @@ def test_processes_that_touch_a_new_database_together_all_succeed(
 
     client = connect()
     assert len(client.search_runs([find_experiment(client, "finches")])) == 3
+
+
+def test_a_process_killed_while_it_makes_the_database_leaves_none_that_is_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    root = tmp_path / "killed"
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(root))
+    maker = subprocess.Popen([sys.executable, "-c", FIRST_TOUCH], cwd=repository)
+    part = root / ".part-mlflow.db"
+    while not (part.exists() and part.stat().st_size):
+        assert maker.poll() is None
+        time.sleep(0.001)
+    maker.kill()
+    maker.wait()
+    assert not (root / "mlflow.db").exists()
+    from dcal.tracking.store import connect, find_experiment
+
+    assert find_experiment(connect(), "finches")
+    assert not list(root.glob(".part-*"))
