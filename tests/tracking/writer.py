@@ -18,7 +18,8 @@ from dcal.tracking import Environment, Tracker, sender, start_run
 from dcal.tracking.tracker import SpooledTracker
 
 NUM_STEPS = 60
-STEP_SECONDS = 0.02
+STEP_SECONDS = 0.05
+SHORTEST_SECONDS = NUM_STEPS * STEP_SECONDS  # of a writer that nobody kills
 
 
 def say_everything(tracker: Tracker, *, step_seconds: float = STEP_SECONDS) -> None:
