@@ -56,7 +56,7 @@ format: setup ## rewrite the code in the one format
 	@ruff check --fix .
 	@ruff format .
 
-gc: setup ## show kept checkpoints, free those that may go: make gc ARGS=--dry-run
+gc: setup ## show kept checkpoints and spools, free what may go: make gc ARGS=--dry-run
 	@python -m pipelines.gc $(ARGS)
 
 ui: setup ## MLflow's pages on http://127.0.0.1:5000, or make ui PORT=5001

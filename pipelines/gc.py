@@ -1,79 +1,162 @@
-"""Show what training keeps beside DVC, and free what the rule lets go (ours).
+"""Show what runs keep beside DVC, and free what the rule lets go (ours).
 
-    python -m pipelines.gc              the rule: finished for a day, or idle for thirty
-    python -m pipelines.gc 1f0c2a 77ab  these runs, whatever their age
-    python -m pipelines.gc --all        all but those that are being trained
+    python -m pipelines.gc              the rule, see below
+    python -m pipelines.gc 1f0c2a 77ab  these, whatever their age
+    python -m pipelines.gc --all        all that may be freed at all
     python -m pipelines.gc --dry-run    only show
 
-DVC's own cache is freed by `dvc gc`.
+Checkpoints go a day after their run has finished, and after thirty days where it was interrupted; a
+run that is being trained keeps them. What MLflow has of a run goes from mlflow-spool/ after thirty
+days; what it does not have stays. DVC's own cache is freed by `dvc gc`.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from dcal.training.retention import KeptRun, describe_age, free, list_kept_runs
+from dcal.paths import work_root
+from dcal.tracking.spool import SpoolSummary, list_spools, remove_spool
+from dcal.training.retention import (
+    KEPT_SECONDS,
+    KeptRun,
+    describe_age,
+    free,
+    list_kept_runs,
+)
+
+# Until then a database that was lost can be filled again from the spool.
+SPOOL_SECONDS = KEPT_SECONDS["interrupted"]
+
+
+class Kept(NamedTuple):
+    """What one run keeps in one place."""
+
+    what: str
+    name: str
+    status: str
+    num_bytes: int
+    idle_seconds: float
+    is_disposable: bool  # by the rule
+    refusal: str | None  # why it cannot be freed at all
+    free: Callable[[], int]  # returns the bytes that it freed
 
 
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(help="fingerprints, or how they begin; none = the rule")
+        list[str] | None, typer.Argument(help="names, or how they begin; none = the rule")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="all runs but running ones")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="all that may be freed")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show, free nothing")] = False,
 ) -> None:
-    """Show kept training state and free what may go."""
-    runs = list_kept_runs()
+    """Show what runs keep and free what may go."""
+    kept = list_kept()
     try:
-        chosen = choose(runs, names or [], everything=everything)
+        chosen = choose(kept, names or [], everything=everything)
     except ValueError as error:
         sys.exit(f"gc: {error}")
-    freed = {run.name: 0 if dry_run else free(run) for run in chosen}
+    freed = {entry.name: 0 if dry_run else entry.free() for entry in chosen}
     console = Console()
-    console.print(build_table(runs, freed, dry_run=dry_run))
-    kept = sum(run.num_bytes for run in runs) - sum(freed.values())
-    console.print(f"freed {format_bytes(sum(freed.values()))}, kept {format_bytes(kept)}")
+    console.print(build_table(kept, freed, dry_run=dry_run))
+    left = sum(entry.num_bytes for entry in kept) - sum(freed.values())
+    console.print(f"freed {format_bytes(sum(freed.values()))}, kept {format_bytes(left)}")
 
 
-def choose(runs: list[KeptRun], names: list[str], *, everything: bool = False) -> list[KeptRun]:
-    """Return the runs to free.
+def list_kept() -> list[Kept]:
+    """Return what all runs keep, checkpoints first, the largest first."""
+    spools = sorted(list_spools(work_root()), key=lambda spool: spool.num_bytes, reverse=True)
+    return [describe_checkpoints(run) for run in list_kept_runs()] + [
+        describe_spool(spool) for spool in spools
+    ]
+
+
+def describe_checkpoints(run: KeptRun) -> Kept:
+    """Describe a run's checkpoints."""
+    return Kept(
+        "checkpoints",
+        run.name,
+        f"{run.status}, step {run.step}",
+        run.num_bytes,
+        run.idle_seconds,
+        run.is_disposable,
+        "is being trained; stop it first" if run.status == "running" else None,
+        partial(free, run),
+    )
+
+
+def describe_spool(summary: SpoolSummary) -> Kept:
+    """Describe what a run said to MLflow."""
+    idle = max(0.0, time.time() - summary.last_change.timestamp())
+    if summary.spool.is_being_sent():
+        status, refusal = "being sent", "a running process still sends it"
+    elif summary.num_waiting:
+        status = f"{summary.num_waiting} wait for MLflow"
+        refusal = f"{summary.num_waiting} entries wait for MLflow; run: make sync"
+    else:
+        status, refusal = "delivered", None
+    return Kept(
+        "mlflow-spool",
+        summary.run_key,
+        status,
+        summary.num_bytes,
+        idle,
+        refusal is None and idle >= SPOOL_SECONDS,
+        refusal,
+        partial(free_spool, summary),
+    )
+
+
+def free_spool(summary: SpoolSummary) -> int:
+    """Remove a delivered spool; 0 where a process took it up meanwhile."""
+    try:
+        remove_spool(summary.spool)
+    except ValueError:
+        return 0
+    return summary.num_bytes
+
+
+def choose(kept: list[Kept], names: list[str], *, everything: bool = False) -> list[Kept]:
+    """Return what to free.
 
     Raises:
-        ValueError: A name fits no run, or one that is being trained.
+        ValueError: A name fits nothing, or what must stay.
     """
     if everything:
-        return [run for run in runs if run.status != "running"]
+        return [entry for entry in kept if entry.refusal is None]
     if not names:
-        return [run for run in runs if run.is_disposable]
+        return [entry for entry in kept if entry.is_disposable]
     chosen = []
     for name in names:
-        found = [run for run in runs if run.name.startswith(name)]
+        found = [entry for entry in kept if entry.name.startswith(name)]
         if not found:
-            known = ", ".join(run.name for run in runs) or "none"
-            raise ValueError(f"{name}: no run begins so; kept are: {known}")
-        if any(run.status == "running" for run in found):
-            raise ValueError(f"{name}: is being trained; stop it first")
+            known = ", ".join(entry.name for entry in kept) or "none"
+            raise ValueError(f"{name}: nothing kept begins so; kept are: {known}")
+        for entry in found:
+            if entry.refusal is not None:
+                raise ValueError(f"{name}: {entry.refusal}")
         chosen += found
     return chosen
 
 
-def build_table(runs: list[KeptRun], freed: dict[str, int], *, dry_run: bool) -> Table:
-    """Return a row a run."""
-    table = Table("run", "status", "step", "size", "idle for", "")
-    for run in runs:
-        done = "would be freed" if dry_run else "freed" if freed.get(run.name) else "in use"
+def build_table(kept: list[Kept], freed: dict[str, int], *, dry_run: bool) -> Table:
+    """Return a row an entry."""
+    table = Table("what", "name", "status", "size", "idle for", "")
+    for entry in kept:
+        done = "would be freed" if dry_run else "freed" if freed.get(entry.name) else "in use"
         table.add_row(
-            run.name,
-            run.status,
-            str(run.step),
-            format_bytes(run.num_bytes),
-            describe_age(run.idle_seconds),
-            done if run.name in freed else "kept",
+            entry.what,
+            entry.name,
+            entry.status,
+            format_bytes(entry.num_bytes),
+            describe_age(entry.idle_seconds),
+            done if entry.name in freed else "kept",
         )
     return table
 

@@ -36,10 +36,11 @@ from dcal.tracking.environment import Environment, describe_environment
 from dcal.tracking.record import DatasetRecord, RunRecord, write_run_record
 from dcal.tracking.runs import start_run
 from dcal.tracking.tracker import Tracker
-from dcal.training.checkpoints import CheckpointFolder, RunState, checkpoints_root
+from dcal.training.checkpoints import CheckpointFolder, checkpoints_root
 from dcal.training.fit import Outlets, TrainingResult, describe_run, fit
 from dcal.training.resume import TrainingStopped
 from dcal.training.retention import free_finished
+from dcal.training.run_state import RunState
 from dcal.training.runtime import Runtime, resolve_runtime
 from pipelines.guard import watch_for_reasons_to_stop
 from pipelines.inputs import Inputs, read_inputs, require_unchanged
@@ -85,7 +86,8 @@ def main() -> None:
         folder = CheckpointFolder(checkpoints_root() / run.fingerprint)
         with folder.hold():
             free_finished()
-            state = folder.open_run(is_recorded=is_recorded_by_dvc)
+            conditions = run.environment.list_numeric()
+            state = folder.open_run(conditions, is_recorded=is_recorded_by_dvc)
             train(run, folder, state, inputs, should_stop=should_stop, warnings=warnings)
     report_warnings(warnings)
 

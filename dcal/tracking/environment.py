@@ -9,8 +9,8 @@ from importlib import metadata
 
 from pydantic import BaseModel, ConfigDict
 
-# Those whose version can change a number, or how a run is kept.
-PACKAGES = (
+# Those whose version can change a number, and those that can change how a run is kept.
+NUMERIC_PACKAGES = (
     "torch",
     "torchvision",
     "timm",
@@ -19,9 +19,8 @@ PACKAGES = (
     "numpy",
     "pandas",
     "pillow",
-    "dvc",
-    "mlflow",
 )
+PACKAGES = (*NUMERIC_PACKAGES, "dvc", "mlflow")
 # What a run itself writes does not make the code it ran dirty.
 WRITTEN_BY_RUNS = ("results", "dvc.lock")
 
@@ -37,6 +36,11 @@ class Environment(BaseModel):
     versions: dict[str, str]  # python and packages
     device: str  # such as cpu, or the name of the GPU
     threads: int  # of torch, in the training process
+
+    def list_numeric(self) -> dict[str, str]:
+        """Return what a run's numbers depend on: one that goes on elsewhere may differ by it."""
+        versions = {name: self.versions[name] for name in ("python", *NUMERIC_PACKAGES)}
+        return {"device": self.device, "threads": str(self.threads), **versions}
 
 
 def describe_environment(*, device: str) -> Environment:

@@ -198,7 +198,7 @@ def remove_spool(spool: Spool) -> None:
     """
     try:
         with spool.sender_lock():
-            if not spool.is_delivered():
+            if spool.num_waiting:
                 raise ValueError(
                     f"{spool.place}: expected a delivered spool; {spool.num_waiting} entries "
                     "still wait for MLflow; run: make sync"

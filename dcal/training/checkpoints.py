@@ -24,10 +24,11 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from filelock import Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from dcal.disk import sync_folder, take_lock
 from dcal.paths import compute_file_digest, work_root, write_atomically, write_json
+from dcal.training.run_state import Attempt, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -36,27 +37,6 @@ NUM_KEPT = 2  # the newest, and the one before in case the newest is damaged
 WAIT_SECONDS = 60.0
 _DIGEST_LENGTH = 16
 _NAME = re.compile(rf"step-(\d+)\.([0-9a-f]{{{_DIGEST_LENGTH}}})\.ckpt")
-
-
-class Attempt(BaseModel):
-    """One process that trained the run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    started: str  # ISO 8601, UTC
-    from_step: int
-
-
-class RunState(BaseModel):
-    """What outlives a killed trainer beside its checkpoints."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    run_key: str  # names the run towards MLflow before MLflow has
-    started: str  # ISO 8601, UTC; all times of points follow from it
-    attempts: list[Attempt] = []
-    finished: str | None = None
-    record_md5: str | None = None  # of results/train/run.json, as DVC writes it into dvc.lock
 
 
 class Checkpoint(NamedTuple):
@@ -109,11 +89,18 @@ class CheckpointFolder:
         except Timeout:
             return True
 
-    def open_run(self, *, is_recorded: Callable[[RunState], bool]) -> RunState:
+    def open_run(
+        self, conditions: dict[str, str], *, is_recorded: Callable[[RunState], bool]
+    ) -> RunState:
         """Go on with the run, or begin it.
 
         A finished run is taken up too, since its trainer or DVC may have been killed before the
         result was recorded. Where it was, running the stage again is meant, and begins anew.
+
+        Args:
+            conditions: What the numbers depend on beside the fingerprint, such as versions; to go
+                on under others is warned of.
+            is_recorded: Says whether DVC has the result of a finished run.
         """
         state = self.read_state()
         if state is not None and state.finished is not None and is_recorded(state):
@@ -123,9 +110,16 @@ class CheckpointFolder:
         now = _now()
         state = state or RunState(run_key=uuid4().hex, started=now)
         newest = self.find_newest()
-        attempt = Attempt(started=now, from_step=newest.step if newest else 0)
-        state = state.model_copy(update={"attempts": [*state.attempts, attempt]})
+        step = newest.step if newest else 0
+        state = state.begin_attempt(Attempt(started=now, from_step=step, conditions=conditions))
         self.write_state(state)
+        if changes := state.describe_changes():
+            logger.warning(
+                "the run goes on from step %d under other conditions (%s): its numbers may differ "
+                "from those of an undisturbed run",
+                step,
+                changes,
+            )
         return state
 
     def read_state(self) -> RunState | None:

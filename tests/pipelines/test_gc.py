@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
-from dcal.training.retention import list_kept_runs
+from dcal.paths import work_root
+from dcal.tracking.journal import Journal
+from dcal.tracking.spool import Spool, State, spool_root
+from dcal.training.retention import DAY_SECONDS, list_kept_runs
 from pipelines import gc
 from tests.training.test_retention import make_run
 
@@ -34,7 +41,7 @@ def test_named_runs_go_whatever_their_age() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     make_run("aaaa", is_finished=False)
-    with pytest.raises(SystemExit, match="gc: ffff: no run begins so; kept are: aaaa"):
+    with pytest.raises(SystemExit, match="gc: ffff: nothing kept begins so; kept are: aaaa"):
         gc.main(["ffff"])
 
 
@@ -55,3 +62,56 @@ def test_sizes_are_readable() -> None:
         "12 MB",
         "12.0 GB",
     ]
+
+
+def make_spool(name: str, *, is_delivered: bool, idle_days: float = 0.0) -> Spool:
+    spool = Spool(spool_root(work_root()) / (name * 32)[:32])
+    journal = Journal(spool)
+    journal.append({"kind": "metrics", "step": 1, "time": 0, "values": {"loss": 0.5}})
+    journal.close()
+    if is_delivered:
+        spool.write_state(State("a" * 32, spool.journal.stat().st_size))
+    then = time.time() - idle_days * DAY_SECONDS
+    for path in spool.folder.iterdir():
+        os.utime(path, (then, then))
+    return spool
+
+
+def list_names() -> list[str]:
+    return [entry.name[:4] for entry in gc.list_kept()]
+
+
+def test_a_spool_goes_a_month_after_mlflow_has_all_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_spool("a", is_delivered=True, idle_days=31)
+    make_spool("b", is_delivered=True, idle_days=29)
+    make_spool("c", is_delivered=False, idle_days=400)
+    gc.main()
+    assert set(list_names()) == {"bbbb", "cccc"}
+    assert "1 wait for" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_mlflow_does_not_have_is_freed_by_no_word(tmp_path: Path) -> None:
+    make_spool("a", is_delivered=True)
+    waiting = make_spool("c", is_delivered=False)
+    with pytest.raises(SystemExit, match="cc: 1 entries wait for MLflow; run: make sync"):
+        gc.main(["cc"])
+    gc.main(everything=True)
+    assert list_names() == ["cccc"] and waiting.num_waiting == 1
+
+
+def test_a_spool_that_is_being_sent_stays() -> None:
+    spool = make_spool("a", is_delivered=True, idle_days=99)
+    with spool.sender_lock():
+        gc.main()
+        gc.main(everything=True)
+    assert list_names() == ["aaaa"]
+
+
+def test_a_spool_that_is_taken_up_while_gc_runs_stays() -> None:
+    spool = make_spool("a", is_delivered=True, idle_days=99)
+    (entry,) = gc.list_kept()
+    with spool.sender_lock():
+        assert entry.free() == 0
+    assert spool.journal.is_file()

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from dcal.models.backbone import create_backbone, get_normalisation
 from dcal.tracking import read_run_record
-from dcal.training.checkpoints import RunState, list_folders
+from dcal.training.checkpoints import list_folders
 from dcal.training.finite import TrainingBroken
+from dcal.training.run_state import RunState
 from pipelines import train
 from pipelines.train import check_rollout_depth, compute_run_fingerprint, is_recorded_by_dvc
 from tests.pipelines.scored import make_project
@@ -110,6 +111,21 @@ def test_a_run_without_anything_to_warn_of_says_nothing_of_warnings(
     train.main()
     assert read_run_record(train.RECORD).warnings == []
     assert "warning" not in caplog.text
+
+
+def test_going_on_with_another_number_of_threads_stands_in_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project(tmp_path, monkeypatch, train={**SMALL, "devices": "cpu"}, dataset=NO_WARNING)
+    train.main()
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(num_threads + 1)
+    try:
+        train.main()  # DVC did not record the first, which is taken up
+    finally:
+        torch.set_num_threads(num_threads)
+    (warning,) = read_run_record(train.RECORD).warnings
+    assert f"(threads {num_threads} before, {num_threads + 1} now)" in warning
 
 
 def test_a_broken_run_leaves_no_result_and_its_last_good_checkpoint(

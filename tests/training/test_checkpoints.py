@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dcal.training.checkpoints import CheckpointFolder, RunState
+from dcal.training.checkpoints import CheckpointFolder
+from dcal.training.run_state import RunState
 
 
 @pytest.fixture
@@ -63,11 +64,22 @@ def test_all_damaged_is_as_none(folder: CheckpointFolder, caplog: pytest.LogCapt
 
 
 def test_a_run_keeps_its_name_and_start_over_attempts(folder: CheckpointFolder) -> None:
-    first = folder.open_run(is_recorded=never)
+    first = folder.open_run({}, is_recorded=never)
     write(folder, 12)
-    second = folder.open_run(is_recorded=never)
+    second = folder.open_run({}, is_recorded=never)
     assert (second.run_key, second.started) == (first.run_key, first.started)
     assert [attempt.from_step for attempt in second.attempts] == [0, 12]
+
+
+def test_going_on_under_other_conditions_is_said(
+    folder: CheckpointFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.open_run({"torch": "2.14.1", "threads": "2"}, is_recorded=never)
+    write(folder, 12)
+    folder.open_run({"torch": "2.14.1", "threads": "2"}, is_recorded=never)
+    assert not caplog.text
+    folder.open_run({"torch": "2.15.0", "threads": "2"}, is_recorded=never)
+    assert "from step 12 under other conditions (torch 2.14.1 before, 2.15.0 now)" in caplog.text
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
@@ -76,12 +88,12 @@ def test_a_finished_run_is_begun_anew_only_where_dvc_has_its_result(
 ) -> None:
     record = tmp_path / "run.json"
     record.write_text("{}")
-    first = folder.open_run(is_recorded=never)
+    first = folder.open_run({}, is_recorded=never)
     write(folder, 11)
     write(folder, 12)
     folder.finish(record=record)
     assert [checkpoint.step for checkpoint in folder.list_checkpoints()] == [12]
-    second = folder.open_run(is_recorded=lambda state: is_recorded)
+    second = folder.open_run({}, is_recorded=lambda state: is_recorded)
     assert (second.run_key == first.run_key) == (not is_recorded)
     assert (folder.find_newest() is None) == is_recorded
     # md5 of the two bytes {}
@@ -93,10 +105,10 @@ def test_a_finished_run_is_begun_anew_only_where_dvc_has_its_result(
 def test_a_damaged_state_is_said_and_the_checkpoints_are_used_under_a_new_name(
     folder: CheckpointFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = folder.open_run(is_recorded=never)
+    first = folder.open_run({}, is_recorded=never)
     write(folder, 5)
     (folder.path / "run.json").write_text('{"run_key": ')
-    second = folder.open_run(is_recorded=never)
+    second = folder.open_run({}, is_recorded=never)
     assert second.run_key != first.run_key and second.attempts[0].from_step == 5
     assert "damaged" in caplog.text
 

@@ -15,7 +15,7 @@ from dcal.training.retention import DAY_SECONDS, describe_age, free, free_finish
 def make_run(name: str, *, is_finished: bool, idle_days: float = 0.0) -> CheckpointFolder:
     folder = CheckpointFolder(checkpoints_root() / name)
     with folder.hold():
-        folder.open_run(is_recorded=lambda state: False)
+        folder.open_run({}, is_recorded=lambda state: False)
         with folder.write(step=7) as path:
             path.write_bytes(b"s" * 1000)
         if is_finished:
