@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,8 @@ PARAMETERS = (
     "train.log_every=1",
     "dataset.options.train_images=16",
 )
-MOMENTS = ("training", "epoch end", "checkpoint", "results", "evaluate", "start")
+# In the order in which a run meets them.
+MOMENTS = ("start", "training", "epoch end", "checkpoint", "results", "evaluate")
 TARGETS = ("trainer", "dvc", "both")
 POLL_SECONDS = 0.001
 PATIENCE_SECONDS = 120
@@ -96,11 +98,15 @@ def kill_runs(folder: Path, *, num_kills: int, seed: int) -> list[dict[str, Any]
     whole.repro("evaluate")
     expected = describe_results(whole)
     table = Table("run", "kills (moment, target, step kept)", "seconds", "differences")
-    rows = []
-    for number, kills in enumerate(plan_kills(num_kills, seed=seed)):
+    rows: list[dict[str, Any]] = []
+    num_left = num_kills
+    for number, kills in enumerate(islice(plan_kills(seed=seed), 2 * num_kills)):
+        if num_left == 0:
+            break
         project = untouched.copy(folder / f"run{number}")
         started = time.perf_counter()
-        outcomes = [kill_once(project, kill) for kill in kills]
+        outcomes = [kill_once(project, kill) for kill in kills[:num_left]]
+        num_left -= sum(outcome.hit for outcome in outcomes)
         project.repro("evaluate")
         differences = compare(expected, describe_results(project))
         seconds = time.perf_counter() - started
@@ -117,17 +123,17 @@ def kill_runs(folder: Path, *, num_kills: int, seed: int) -> list[dict[str, Any]
     return rows
 
 
-def plan_kills(number: int, *, seed: int) -> Iterator[list[Kill]]:
-    """Yield the kills of each run: every moment in turn, targets and delays by the seed."""
+def plan_kills(*, seed: int) -> Iterator[list[Kill]]:
+    """Yield the kills of each run, without end: all moments in turn, the rest by the seed."""
     generator = random.Random(seed)
-    kills = [
-        Kill(MOMENTS[i % len(MOMENTS)], generator.choice(TARGETS), generator.uniform(0, 3))
-        for i in range(number)
-    ]
-    while kills:
-        size = generator.randint(1, 3)
-        yield kills[:size]
-        kills = kills[size:]
+    moments = cycle(MOMENTS)
+    while True:
+        chosen = [next(moments) for _ in range(generator.randint(1, 3))]
+        # A run goes forward only: what would come too late goes first.
+        yield [
+            Kill(moment, generator.choice(TARGETS), generator.uniform(0, 3))
+            for moment in sorted(chosen, key=MOMENTS.index)
+        ]
 
 
 def kill_once(project: Project, kill: Kill) -> Outcome:
