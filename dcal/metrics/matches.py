@@ -6,7 +6,7 @@ Q = queries, G = gallery pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,20 @@ class Matches:
     def num_without_identity(self) -> int:
         """Count the queries whose identity the gallery lacks."""
         return sum(len(self.find_same(query)[0]) == 0 for query in range(self.num_queries))
+
+    def drop_junk(self) -> Matches:
+        """Return the same without the gallery pictures of the junk identity."""
+        is_kept = ~self.is_junk
+        renumbered = np.cumsum(is_kept) - 1
+        is_listed = is_kept[self.order]
+        starts = np.concatenate([[0], np.cumsum(is_listed)])[self.starts]
+        return replace(
+            self,
+            gallery_cameras=self.gallery_cameras[is_kept],
+            is_junk=self.is_junk[is_kept],
+            order=renumbered[self.order[is_listed]],
+            starts=starts,
+        )
 
     def find_same(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the gallery positions of the query's identity, ascending, and which are junk."""

@@ -9,17 +9,19 @@ Q = queries, G = gallery pictures, D = width of the features.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dcal.metrics.distances import DistanceBlocks, check_features
 from dcal.metrics.matches import Matches, find_matches
 from dcal.metrics.positions import compute_ranks
+from dcal.metrics.reranking import Reranking, RerankingOptions
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class RankingResult:
     inverse_negative_penalties: NDArray[np.float64]  # (Q,)
     first_ranks: NDArray[np.int64]  # (Q,) of the nearest positive, from 1; 0 where invalid
     num_positives: NDArray[np.int64]  # (Q,)
+    reranked: RankingResult | None = None  # with k-reciprocal re-ranking, where it was asked for
 
     @property
     def num_invalid_queries(self) -> int:
@@ -66,6 +69,7 @@ def evaluate_ranking(
     junk_identity: Any = -1,
     max_rank: int = MAX_RANK,
     memory_limit: int = 1 << 30,
+    rerank: RerankingOptions | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> RankingResult:
     """Rank the gallery for every query and score the ranks.
@@ -89,6 +93,8 @@ def evaluate_ranking(
         junk_identity: Market-1501's mark of detections that are neither right nor wrong.
         max_rank: Length of the CMC curve.
         memory_limit: Bytes to take beside the features.
+        rerank: Score the re-ranked order too, as `reranked` beside the plain scores; it has a
+            memory limit of its own, and pictures of `junk_identity` take no part in it.
         on_progress: Called with (done, total) queries.
 
     Raises:
@@ -110,12 +116,36 @@ def evaluate_ranking(
     blocks = DistanceBlocks(
         query_features, gallery_features, normalize=normalize, memory_limit=memory_limit
     )
+    ranks = _rank_blocks(blocks, matches, on_progress)
+    result = summarise_ranks(ranks, matches, ap=ap, max_rank=max_rank)
+    if result.num_invalid_queries:
+        logger.warning("%s", describe_invalid(result))
+    if rerank is None:
+        return result
+    is_kept = torch.from_numpy(~matches.is_junk).to(gallery_features.device)
+    reranked = Reranking(
+        query_features,
+        gallery_features[is_kept],
+        rerank,
+        normalize=normalize,
+        on_progress=on_progress,
+    )
+    kept_matches = matches.drop_junk()
+    ranks = _rank_blocks(reranked, kept_matches, on_progress)
+    return replace(result, reranked=summarise_ranks(ranks, kept_matches, ap=ap, max_rank=max_rank))
+
+
+def _rank_blocks(
+    blocks: Iterable[tuple[int, Tensor]],
+    matches: Matches,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[NDArray[np.int64]]:
     ranks: list[NDArray[np.int64]] = []
     for first, distances in blocks:
         ranks += compute_ranks(distances, matches, first_query=first)
         if on_progress is not None:
             on_progress(len(ranks), matches.num_queries)
-    return summarise_ranks(ranks, matches, ap=ap, max_rank=max_rank)
+    return ranks
 
 
 def summarise_ranks(
@@ -133,7 +163,7 @@ def summarise_ranks(
         [len(of_query) / of_query[-1] if len(of_query) else np.nan for of_query in ranks]
     )
     first_ranks = np.array([of_query[0] if len(of_query) else 0 for of_query in ranks])
-    result = RankingResult(
+    return RankingResult(
         cmc=compute_cmc(first_ranks[is_valid], max_rank=max_rank),
         mean_ap=_mean(precisions[is_valid]),
         mean_inp=_mean(penalties[is_valid]),
@@ -145,9 +175,6 @@ def summarise_ranks(
         first_ranks=first_ranks,
         num_positives=num_positives,
     )
-    if result.num_invalid_queries:
-        logger.warning("%s", describe_invalid(result))
-    return result
 
 
 def describe_invalid(result: RankingResult) -> str:
