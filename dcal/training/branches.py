@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dcal.losses.objective import BranchPrediction
 from dcal.models.dcal import DCALOutput
@@ -34,6 +36,31 @@ def collect_predictions(
         )
         for branch in branches
     }
+
+
+def choose_sides(batch: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """Return the batch's cameras and views where the model takes side information."""
+    if config.side_information == "none":
+        return {}
+    return {"cameras": batch["camera"], "views": batch["view"]}
+
+
+def compute_embeddings(output: DCALOutput) -> dict[str, Tensor]:
+    """Return embeddings (B, D) in float32 for `sa`, and with GLCA for `glca` and `both`.
+
+    `both` is [SA class token ; GLCA read-out] (B, 2D). Each is normalised as a whole, and the
+    features are those before the BN neck.
+    """
+    features = {"sa": output.sa_features.float()}
+    if output.glca_features is not None:
+        features["glca"] = output.glca_features.float()
+        features["both"] = torch.cat((features["sa"], features["glca"]), dim=1)
+    return {branch: F.normalize(values, dim=1) for branch, values in features.items()}
+
+
+def choose_score_name(kind: str) -> str:
+    """Return the score that chooses an epoch of a data set of this kind."""
+    return "mean_ap" if kind == "reid" else "top1_accuracy"
 
 
 def compute_probabilities(output: DCALOutput) -> dict[str, Tensor]:

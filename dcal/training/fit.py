@@ -14,10 +14,11 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dcal.data.datamodule import Loader, Loaders
-from dcal.data.samplers import EpochBatchSampler
+from dcal.data.samplers import EpochSampler
 from dcal.models.build import count_parameters
 from dcal.models.cost import estimate_training_bytes
 from dcal.models.dcal import DCAL
+from dcal.training.branches import choose_score_name
 from dcal.training.callbacks import BestWeights, EpochReport, History, LogMetrics
 from dcal.training.checkpoints import CheckpointFolder
 from dcal.training.finite import FiniteLoss
@@ -75,7 +76,7 @@ def fit(
     scored_split, scored_loader = choose_scored_split(config, loaders)
     prepare_runtime(runtime)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    module = DCALModule(model, config)
+    module = DCALModule(model, config, table=loaders.table)
     if runtime.is_compiled:
         model.compile()
     observers = _build_observers(config, loaders, outlets, scored_split=scored_split)
@@ -112,6 +113,7 @@ class _Observers(NamedTuple):
     """The callbacks of a run."""
 
     history: History
+    report: EpochReport
     finite_loss: FiniteLoss
     best: BestWeights | None
     checkpointer: Checkpointer | None
@@ -119,7 +121,7 @@ class _Observers(NamedTuple):
     def list_callbacks(self) -> list[lightning.Callback]:
         # A broken loss is noticed before it is logged; the checkpoint holds what all others did.
         last = [callback for callback in (self.best, self.checkpointer) if callback is not None]
-        return [OwnSignals(), self.finite_loss, EpochReport(), self.history, *last]
+        return [OwnSignals(), self.finite_loss, self.report, self.history, *last]
 
 
 def _build_observers(
@@ -140,13 +142,14 @@ def _build_observers(
     if folder is not None:
         checkpointer = Checkpointer(
             folder,
-            cast(EpochBatchSampler, loaders.train.batch_sampler),
+            cast(EpochSampler, loaders.train.batch_sampler),
             minutes=train.checkpoint_minutes,
             should_stop=outlets.should_stop,
             finite_loss=finite_loss,
         )
-    best = BestWeights() if train.selection != "last" else None
-    return _Observers(history, finite_loss, best, checkpointer)
+    score_name = choose_score_name(config.dataset.kind)
+    best = BestWeights(score_name) if train.selection != "last" else None
+    return _Observers(history, EpochReport(score_name), finite_loss, best, checkpointer)
 
 
 def _find_resume_path(folder: CheckpointFolder | None) -> Path | None:
