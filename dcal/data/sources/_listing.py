@@ -17,10 +17,27 @@ def list_folders(folder: Path) -> list[str]:
     )
 
 
-def find_wrapped(root: Path, names: tuple[str, ...]) -> list[Path]:
-    """Return which of the root and its own folders hold all folders of these names."""
-    places = [root, *(root / name for name in list_folders(root))]
-    return [place for place in places if set(names) <= set(list_folders(place))]
+def find_top(root: Path, names: tuple[str, ...], *, what: str) -> Path:
+    """Return the root or the one of its own folders that holds all folders of these names.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: There are several.
+    """
+    found = list_folders(root)
+    places = [root, *(root / name for name in found)]
+    tops = [place for place in places if set(names) <= set(list_folders(place))]
+    if not tops:
+        raise FileNotFoundError(
+            f"{root}: expected the folders {', '.join(names)} of {what} there or in one folder; "
+            f"found {', '.join(found) or 'no folder'}"
+        )
+    if len(tops) > 1:
+        raise ValueError(
+            f"{root}: expected one folder of {what}; found {', '.join(map(str, tops))}; set "
+            "dataset.source to one of them"
+        )
+    return tops[0]
 
 
 def name_below(path: Path, root: Path) -> str:

@@ -20,7 +20,7 @@ from dcal.data.identities import DISTRACTOR, label_identities
 from dcal.data.images import is_picture
 from dcal.data.raw import use_source
 from dcal.data.sources import SourceTable, parse_options
-from dcal.data.sources._listing import find_wrapped, list_folders
+from dcal.data.sources._listing import find_top
 from dcal.data.sources._naming import require_allowed, tabulate_names
 from dcal.data.splits import hold_out_identities
 
@@ -85,11 +85,11 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
 
     Raises:
         FileNotFoundError: One of the three folders is missing.
-        ValueError: A name that says no identity and camera, a query that is junk or a distractor,
-            or identities that cannot be split.
+        ValueError: Several such sets, a name that says no identity and camera, a query that is
+            junk or a distractor, or identities that cannot be split.
     """
     official = parse_options(dataset, Options).official
-    top = _find_top(root)
+    top = find_top(root, tuple(FOLDERS.values()), what="Market-1501 naming")
     ignored: Counter[str] = Counter()
     listed = {split: _list_pictures(top / name, ignored) for split, name in FOLDERS.items()}
     parts = [tabulate_names(paths, split=split, root=root) for split, paths in listed.items()]
@@ -116,22 +116,6 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
         part_names=[],
         discriminative_parts=[],
         warnings=[*warnings, *said],
-    )
-
-
-def _find_top(root: Path) -> Path:
-    names = tuple(FOLDERS.values())
-    tops = find_wrapped(root, names)
-    if len(tops) == 1:
-        return tops[0]
-    if tops:
-        raise ValueError(
-            f"{root}: expected one set in Market-1501 naming; found {', '.join(map(str, tops))}; "
-            "set dataset.source to one of them"
-        )
-    raise FileNotFoundError(
-        f"{root}: expected the folders {', '.join(names)} there or in one folder; found "
-        f"{', '.join(list_folders(root)) or 'no folder'}"
     )
 
 

@@ -24,7 +24,7 @@ from dcal.data.images import is_picture
 from dcal.data.raw import use_source
 from dcal.data.sources import SourceTable, parse_options
 from dcal.data.sources._key_points import find_lists, read_views
-from dcal.data.sources._listing import find_wrapped, list_folders
+from dcal.data.sources._listing import find_top
 from dcal.data.sources._naming import parse_name, require_allowed, tabulate_names
 from dcal.data.splits import hold_out_identities
 
@@ -77,7 +77,7 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
     """
     options = parse_options(dataset, Options)
     logger.info("terms: %s", TERMS)
-    top = _find_top(root)
+    top = find_top(root, tuple(FOLDERS.values()), what="VeRi-776")
     names = {split: _read_names(top, split) for split in FOLDERS}
     paths, warnings = _list_pictures(names, top, root, allow_partial=dataset.allow_partial)
     parts = [tabulate_names(found, split=split, root=root) for split, found in paths.items()]
@@ -102,16 +102,6 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
     return SourceTable(
         table, class_names, part_names=[], discriminative_parts=[], warnings=warnings
     )
-
-
-def _find_top(root: Path) -> Path:
-    tops = find_wrapped(root, tuple(FOLDERS.values()))
-    if not tops:
-        raise FileNotFoundError(
-            f"{root}: expected the folders {', '.join(FOLDERS.values())} of VeRi-776 there or in "
-            f"one folder; found {', '.join(list_folders(root)) or 'no folder'}"
-        )
-    return tops[0]
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -224,10 +224,12 @@ def test_a_folder_is_used_in_place_and_an_archive_is_unpacked(
 def test_a_missing_folder_and_two_sets_at_once_are_named(tmp_path: Path) -> None:
     write_market(tmp_path / "labeled")
     write_market(tmp_path / "detected")
-    with pytest.raises(ValueError, match="expected one set .*detected, .*labeled; set dataset"):
+    with pytest.raises(
+        ValueError, match="expected one folder of Market.*detected, .*labeled; set dataset"
+    ):
         _build(tmp_path)
     (tmp_path / "labeled/query").rename(tmp_path / "labeled/probe")
-    with pytest.raises(FileNotFoundError, match="query, bounding_box_test there or in one folder"):
+    with pytest.raises(FileNotFoundError, match="query, bounding_box_test of Market-1501"):
         _build(tmp_path / "labeled")
 
 
