@@ -131,9 +131,9 @@ def _change_marks(marks: tuple[int, ...], generator: np.random.Generator) -> tup
 
 
 def _place(canvas: Canvas, scene: Scene, dice: Dice) -> Frame:
-    unit = min(canvas.height, canvas.width) * scene.scale * dice.uniform(0.88, 1.08)
+    unit = min(canvas.height, canvas.width) * scene.scale * dice.uniform(0.90, 1.06)
     origin = (
-        canvas.width / 2 + unit * dice.uniform(-0.22, 0.22),
+        canvas.width / 2 + unit * dice.uniform(-0.18, 0.18),
         canvas.height * scene.horizon + unit * dice.uniform(-0.14, 0.22),
     )
     angle = scene.angle + dice.uniform(-0.07, 0.07)

@@ -43,11 +43,11 @@ def draw_scene(camera: int, *, seed: int) -> Scene:
     light = (0.78, 1.12, 0.92, 1.22)[camera % 4] * dice.uniform(0.95, 1.05)
     # Neighbours in number differ in hue as widely as may be.
     hue = math.tau * (0.618 * camera + dice.uniform(-0.05, 0.05))
-    tint = [1 + 0.17 * math.cos(hue + shift) for shift in (0.0, math.tau / 3, 2 * math.tau / 3)]
+    tint = [1 + 0.15 * math.cos(hue + shift) for shift in (0.0, math.tau / 3, 2 * math.tau / 3)]
     ground = dice.uniform(70, 170)
     return Scene(
         is_flipped=camera % 2 == 0,
-        scale=dice.uniform(0.37, 0.43),
+        scale=dice.uniform(0.36, 0.42),
         angle=dice.uniform(-0.10, 0.10),
         stretch=dice.uniform(0.84, 1.0),
         slope=dice.uniform(-0.10, 0.10),
