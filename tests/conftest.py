@@ -46,9 +46,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="session")
 def grocery_archive() -> Path:
-    """Return real photographs: in `$DCAL_REAL_DATA`, or in shared/data beside the checkout."""
+    """Return real photographs in folders of classes."""
+    return find_real_data("grocery.tar")
+
+
+@pytest.fixture(scope="session")
+def fruit_turn_archive() -> Path:
+    """Return real photographs of identities, named as those of Market-1501."""
+    return find_real_data("fruit_turn.tar")
+
+
+def find_real_data(name: str) -> Path:
+    """Return a file of `$DCAL_REAL_DATA`, or of shared/data beside the checkout."""
     beside = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-    archive = Path(os.environ.get("DCAL_REAL_DATA") or beside) / "grocery.tar"
+    archive = Path(os.environ.get("DCAL_REAL_DATA") or beside) / name
     if not archive.is_file():
         pytest.skip(f"no real photographs: {archive} is not there; set DCAL_REAL_DATA")
     return archive
