@@ -57,7 +57,19 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "dataset": True,
     "train": {"workers", "log_every", "checkpoint_minutes"},
 }
-CODE = ("attention", "data", "losses", "models", "training")
+CODE = (
+    "attention",
+    "data",
+    "losses",
+    # What scores Re-ID, and so chooses the epoch.
+    "metrics/distances.py",
+    "metrics/matches.py",
+    "metrics/positions.py",
+    "metrics/ranking.py",
+    "metrics/reranking.py",
+    "models",
+    "training",
+)
 EDITED = (
     "the finished run is kept: undo the edit, and dvc repro records it without training again; or "
     "keep the edit, and dvc repro trains with it"

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from dcal.config import Config, DatasetConfig
 from dcal.data.dataset import DistractorKind, IndexDataset, Sides, list_sides
+from dcal.data.identities import JUNK
 from dcal.data.index import IndexReport, read_index
 from dcal.data.raw import raw_root
 from dcal.data.samplers import EpochBatchSampler, EpochSampler, IdentityBatchSampler
@@ -20,7 +21,6 @@ from dcal.data.transforms import build_test_transform, build_train_transform
 from dcal.paths import index_folder
 
 Loader = DataLoader[dict[str, Any]]
-JUNK_IDENTITY = -1  # Market-1501: neither right nor wrong, so in no ranking
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def build_test_loader(
     table = pictures.select(split)
     if split == "test" and config.dataset.kind == "reid":
         table = pd.concat([pictures.select("query"), pictures.select("gallery")])
-        table = table.loc[table["identity"] != JUNK_IDENTITY]
+        table = table.loc[table["identity"] != JUNK]
     if table.empty:
         raise ValueError(
             f"dataset {pictures.report.dataset}: no {split} split; "

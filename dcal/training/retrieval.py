@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcal.data.datamodule import JUNK_IDENTITY
+from dcal.data.identities import JUNK
 from dcal.metrics.matches import UNKNOWN
 from dcal.metrics.ranking import RankingResult, evaluate_ranking
 
@@ -73,7 +73,7 @@ def rank_embeddings(embeddings: Tensor, table: pd.DataFrame, **options: Any) -> 
         query_cameras=cameras[is_query],
         gallery_cameras=cameras[is_gallery],
         normalize=False,
-        junk_identity=JUNK_IDENTITY,
+        junk_identity=JUNK,
         **options,
     )
 
