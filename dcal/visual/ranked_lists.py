@@ -1,0 +1,283 @@
+"""Ranked lists as a figure: a row a query, then what was found, framed by right or wrong (ours).
+
+Right is a solid green frame with a tick, wrong a dashed red one with a cross, so that no reader
+depends on the colour. Pictures keep their shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from dcal.data.images import load_image
+from dcal.paths import write_atomically
+from dcal.visual.figures import GRID, INK, MUTED, house_style, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RIGHT, WRONG = "#2b7a3b", "#b3261e"
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+_TICK, _CROSS = "\u2713", "\u2717"
+
+# Inches.
+_CELL_WIDTH, _GAP, _MARGIN, _QUERY_GAP = 1.12, 0.12, 0.16, 0.16
+_MAX_HEIGHT, _LINE, _HEADING, _TITLE = 1.5, 0.125, 0.2, 0.3
+_MIN_WIDTH = 3.4
+_FONT_SIZE = 6.5
+_MAX_CHARACTERS = 20  # of a line below a picture
+_MAX_PIXELS = 240
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of a list, and what is said below it."""
+
+    image: np.ndarray  # (H, W, 3) 8-bit
+    lines: tuple[str, ...]
+    is_right: bool | None = None  # None where that is not known, and for a query
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """A query and what was found for it, nearest first."""
+
+    query: Shown
+    answers: tuple[Shown, ...]
+
+
+def build_lists(
+    table: pd.DataFrame,
+    *,
+    query_root: Path,
+    gallery_root: Path,
+    notes: Mapping[str, str] | None = None,
+) -> list[RankedList]:
+    """Load the pictures of a ranking table.
+
+    Args:
+        table: Of `dcal.analysis.ranking_tables.build_ranking_table`, or some of its rows.
+        query_root: The folder that the queries' paths start from.
+        gallery_root: The same for what was found.
+        notes: What else to say below a query, by its path, such as its average precision.
+
+    Raises:
+        FileNotFoundError, OSError: A picture is gone or damaged.
+    """
+    has_cameras = bool(table["camera"].notna().any() or table["query_camera"].notna().any())
+    lists = []
+    for path, answers in table.groupby("query", sort=False):
+        first = answers.iloc[0]
+        lines = [shorten(Path(str(path)).name), *_describe(first, "query_", has_cameras)]
+        note = (notes or {}).get(str(path))
+        query = _load(query_root / str(path), [*lines, *([note] if note else [])])
+        found = [
+            _load(
+                gallery_root / row["path"],
+                [
+                    shorten(Path(row["path"]).name),
+                    *_describe(row, "", has_cameras),
+                    f"distance {row['distance']:.3f}",
+                ],
+                is_right=None if pd.isna(row["is_right"]) else bool(row["is_right"]),
+            )
+            for row in answers.to_dict("records")
+        ]
+        lists.append(RankedList(query, tuple(found)))
+    return lists
+
+
+def build_search_lists(
+    table: pd.DataFrame, *, gallery_root: Path, num_queries: int
+) -> list[RankedList]:
+    """Load the pictures of a search of one's own gallery, where nobody knows who is right.
+
+    Raises:
+        FileNotFoundError, OSError: A picture is gone or damaged.
+    """
+    lists = []
+    for path, answers in list(table.groupby("query", sort=False))[:num_queries]:
+        query = _load(Path(str(path)), [shorten(Path(str(path)).name)])
+        found = [
+            _load(
+                gallery_root / row["name"],
+                [shorten(Path(row["name"]).name), f"distance {row['distance']:.3f}"],
+            )
+            for row in answers.to_dict("records")
+        ]
+        lists.append(RankedList(query, tuple(found)))
+    return lists
+
+
+def draw_ranked_lists(lists: Sequence[RankedList], *, title: str = "") -> Figure:
+    """Draw lists below one another, the query first; those of different lengths may be mixed.
+
+    Raises:
+        ValueError: There is no list.
+    """
+    if not lists:
+        raise ValueError("ranked lists: expected at least one query; got none")
+    num = max(len(ranked.answers) for ranked in lists)
+    width = max(
+        2 * _MARGIN + _QUERY_GAP + (num + 1) * (_CELL_WIDTH + _GAP) - _GAP,
+        _MIN_WIDTH,
+    )
+    heights = [_measure(ranked) for ranked in lists]
+    top = _MARGIN + (_TITLE if title else 0) + _HEADING
+    height = top + sum(picture + text for picture, text in heights) + _MARGIN
+    with house_style():
+        page = _Page(new_figure(width, height), width, height)
+        if title:
+            page.write(_MARGIN, _MARGIN, title, fontsize=9.5, fontweight="bold", ha="left")
+        _write_headings(page, num, top - _HEADING)
+        for ranked, (picture, text) in zip(lists, heights, strict=True):
+            page.show(_MARGIN, top, ranked.query, picture)
+            for place, answer in enumerate(ranked.answers):
+                page.show(_get_left(place), top, answer, picture)
+            if not ranked.answers:
+                page.write(_get_left(0), top, "no gallery picture is left", ha="left", color=MUTED)
+            top += picture + text
+    return page.figure
+
+
+def save_figure(path: str | Path, figure: Figure) -> None:
+    """Write a figure as .png, .svg or .pdf, whole or not at all."""
+    path = Path(path)
+    require_drawable(path)
+    with write_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def require_drawable(path: Path) -> None:
+    """Raise one sentence where a figure could not be written to `path`, before it is drawn.
+
+    Raises:
+        ValueError: Another suffix.
+        RuntimeError: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise ValueError(
+            f"{path}: expected a name that ends in {', '.join(FIGURE_SUFFIXES)}; got "
+            f"{path.suffix or 'no suffix'}"
+        )
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise RuntimeError(
+            "drawing needs matplotlib, which is not installed: pip install 'dcal[visual]'"
+        ) from None
+
+
+def shorten(name: str, *, length: int = _MAX_CHARACTERS) -> str:
+    """Cut a long name in its middle, nearer to its beginning: file names differ at their end."""
+    if len(name) <= length:
+        return name
+    head = (length - 3) // 3
+    return f"{name[:head]}...{name[len(name) - (length - 3 - head) :]}"
+
+
+def load_thumbnail(path: Path) -> np.ndarray:
+    """Load a picture, scaled down to 240 pixels at its longer side: 8-bit RGB (H, W, 3)."""
+    image = load_image(path)
+    image.thumbnail((_MAX_PIXELS, _MAX_PIXELS), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+class _Page:
+    """A figure on which places are inches from its top left corner."""
+
+    def __init__(self, figure: Figure, width: float, height: float) -> None:
+        figure.set_layout_engine("none")
+        self.figure, self.width, self.height = figure, width, height
+
+    def write(self, left: float, top: float, text: str, **options: Any) -> None:
+        style = {"fontsize": _FONT_SIZE, "ha": "center", "va": "top", **options}
+        self.figure.text(left / self.width, 1 - top / self.height, text, **style)
+
+    def show(self, left: float, top: float, shown: Shown, height: float) -> None:
+        """Draw a picture in the middle of a cell of this height, and its lines below the cell."""
+        image_width, image_height = _fit(shown.image, height)
+        inset, drop = (_CELL_WIDTH - image_width) / 2, height - image_height
+        axes = self.figure.add_axes(
+            (
+                (left + inset) / self.width,
+                1 - (top + drop + image_height) / self.height,
+                image_width / self.width,
+                image_height / self.height,
+            )
+        )
+        axes.imshow(shown.image, aspect="auto", interpolation="antialiased")
+        _frame(axes, shown.is_right)
+        marks = {True: (_TICK, RIGHT), False: (_CROSS, WRONG)}
+        for number, line in enumerate(shown.lines):
+            place = top + height + 0.06 + number * _LINE
+            colour = INK if number == 0 else MUTED
+            self.write(left + _CELL_WIDTH / 2, place, line, color=colour)
+        if shown.is_right is not None and shown.lines:
+            mark, colour = marks[shown.is_right]
+            place = top + height + 0.02 + len(shown.lines) * _LINE
+            self.write(left + _CELL_WIDTH / 2, place, mark, fontsize=9, color=colour)
+
+
+def _get_left(place: int) -> float:
+    return _MARGIN + _QUERY_GAP + (place + 1) * (_CELL_WIDTH + _GAP)
+
+
+def _write_headings(page: _Page, num: int, top: float) -> None:
+    for place in range(-1, num):
+        left = _MARGIN if place < 0 else _get_left(place)
+        text = "query" if place < 0 else str(place + 1)
+        page.write(left + _CELL_WIDTH / 2, top, text, fontsize=7.5, fontweight="bold", color=INK)
+
+
+def _measure(ranked: RankedList) -> tuple[float, float]:
+    """Return the inches that the pictures of a row take, and those of the lines below them."""
+    shown = (ranked.query, *ranked.answers)
+    picture = max(_fit(one.image, _MAX_HEIGHT)[1] for one in shown)
+    num_lines = max(
+        len(one.lines) + (one.is_right is not None and len(one.lines) > 0) for one in shown
+    )
+    return picture, 0.06 + num_lines * _LINE + 0.12
+
+
+def _fit(image: np.ndarray, height: float) -> tuple[float, float]:
+    """Return the (width, height) in inches of an image in a cell, its shape kept."""
+    ratio = image.shape[0] / image.shape[1]
+    width = min(_CELL_WIDTH, height / ratio)
+    return width, width * ratio
+
+
+def _frame(axes: Axes, is_right: bool | None) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    colour, width = GRID, 0.8
+    dashes: Any = "solid"
+    if is_right is not None:
+        colour, width = (RIGHT, 2.4) if is_right else (WRONG, 2.4)
+        dashes = "solid" if is_right else (0, (2.2, 1.1))
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=colour, linewidth=width, linestyle=dashes)
+
+
+def _load(path: Path, lines: Sequence[str], *, is_right: bool | None = None) -> Shown:
+    return Shown(load_thumbnail(path), tuple(lines), is_right, path)
+
+
+def _describe(row: Any, prefix: str, has_cameras: bool) -> list[str]:
+    identity, camera = row[f"{prefix}identity"], row[f"{prefix}camera"]
+    lines = ["identity unknown" if pd.isna(identity) else shorten(f"identity {identity}")]
+    if has_cameras:
+        lines.append("camera unknown" if _is_unknown(camera) else shorten(f"camera {camera}"))
+    return lines
+
+
+def _is_unknown(camera: Any) -> bool:
+    return bool(pd.isna(camera)) or (not isinstance(camera, str) and camera < 0)
