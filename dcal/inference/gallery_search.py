@@ -46,7 +46,7 @@ class SearchResult:
 
 
 def list_queries(paths: Sequence[Path]) -> list[Path]:
-    """Return the pictures that are named, and those of folders that are named.
+    """Return the pictures that are named, and those of folders that are named, each once.
 
     Raises:
         FileNotFoundError: One is neither a file nor a folder.
@@ -62,7 +62,7 @@ def list_queries(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
         else:
             raise FileNotFoundError(f"{path}: expected a picture or a folder; there is none")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def search_gallery(

@@ -28,11 +28,11 @@ FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 _TICK, _CROSS = "\u2713", "\u2717"
 
 # Inches.
-_CELL_WIDTH, _GAP, _MARGIN, _QUERY_GAP = 1.12, 0.12, 0.16, 0.16
+_CELL_WIDTH, _GAP, _MARGIN, _QUERY_GAP = 1.28, 0.12, 0.16, 0.16
 _MAX_HEIGHT, _LINE, _HEADING, _TITLE = 1.5, 0.125, 0.2, 0.3
 _MIN_WIDTH = 3.4
-_FONT_SIZE = 6.5
-_MAX_CHARACTERS = 20  # of a line below a picture
+_FONT_SIZE = 6.2
+_MAX_CHARACTERS = 23  # of a line below a picture
 _MAX_PIXELS = 240
 
 
@@ -223,8 +223,8 @@ class _Page:
             self.write(left + _CELL_WIDTH / 2, place, line, color=colour)
         if shown.is_right is not None and shown.lines:
             mark, colour = marks[shown.is_right]
-            place = top + height + 0.02 + len(shown.lines) * _LINE
-            self.write(left + _CELL_WIDTH / 2, place, mark, fontsize=9, color=colour)
+            place = top + height + 0.07 + len(shown.lines) * _LINE
+            self.write(left + _CELL_WIDTH / 2, place, mark, fontsize=8.5, color=colour)
 
 
 def _get_left(place: int) -> float:
@@ -245,7 +245,7 @@ def _measure(ranked: RankedList) -> tuple[float, float]:
     num_lines = max(
         len(one.lines) + (one.is_right is not None and len(one.lines) > 0) for one in shown
     )
-    return picture, 0.06 + num_lines * _LINE + 0.12
+    return picture, 0.06 + num_lines * _LINE + 0.16
 
 
 def _fit(image: np.ndarray, height: float) -> tuple[float, float]:
@@ -262,9 +262,9 @@ def _frame(axes: Axes, is_right: bool | None) -> None:
     dashes: Any = "solid"
     if is_right is not None:
         colour, width = (RIGHT, 2.4) if is_right else (WRONG, 2.4)
-        dashes = "solid" if is_right else (0, (2.2, 1.1))
+        dashes = "solid" if is_right else (0, (2.4, 1.6))
     for spine in axes.spines.values():
-        spine.set(visible=True, color=colour, linewidth=width, linestyle=dashes)
+        spine.set(visible=True, color=colour, linewidth=width, linestyle=dashes, capstyle="butt")
 
 
 def _load(path: Path, lines: Sequence[str], *, is_right: bool | None = None) -> Shown:
@@ -273,10 +273,14 @@ def _load(path: Path, lines: Sequence[str], *, is_right: bool | None = None) -> 
 
 def _describe(row: Any, prefix: str, has_cameras: bool) -> list[str]:
     identity, camera = row[f"{prefix}identity"], row[f"{prefix}camera"]
-    lines = ["identity unknown" if pd.isna(identity) else shorten(f"identity {identity}")]
+    lines = ["identity unknown" if pd.isna(identity) else _label("identity", identity)]
     if has_cameras:
-        lines.append("camera unknown" if _is_unknown(camera) else shorten(f"camera {camera}"))
+        lines.append("camera unknown" if _is_unknown(camera) else _label("camera", camera))
     return lines
+
+
+def _label(word: str, value: Any) -> str:
+    return f"{word} {shorten(str(value), length=_MAX_CHARACTERS - len(word) - 1)}"
 
 
 def _is_unknown(camera: Any) -> bool:
