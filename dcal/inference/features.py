@@ -40,7 +40,7 @@ class Features:
 
     def select(self, split: str, branch: Branch) -> tuple[pd.DataFrame, Tensor]:
         """Return the rows of one split and their embeddings."""
-        is_chosen = (self.table["split"] == split).to_numpy()
+        is_chosen = (self.table["split"] == split).to_numpy(copy=True)
         return self.table.loc[is_chosen], self.embeddings[branch][torch.from_numpy(is_chosen)]
 
 
@@ -105,7 +105,7 @@ def require_same_recipe(written: Recipe, now: Recipe, path: Path) -> None:
     difference = written.describe_difference(now)
     if difference is not None:
         raise ValueError(
-            f"{path}: written by {difference}; their embeddings cannot be compared: give the model "
+            f"{path}: written {difference}; their embeddings cannot be compared: give the model "
             "that wrote it, or embed the pictures anew"
         )
 

@@ -27,20 +27,23 @@ class Recipe(Section):
     flip: bool
 
     def describe_difference(self, now: Recipe) -> str | None:
-        """Say in what an older recipe, this one, differs from the one of now; None = in nothing."""
+        """Say how this recipe, of what is on disk, differs from that of now; None = in nothing.
+
+        The text goes on after "written".
+        """
         if self.model_digest != now.model_digest:
             then, today = (
                 digest[:_SHOWN_DIGITS] for digest in (self.model_digest, now.model_digest)
             )
-            return f"another model file (sha256 {then}... then, {today}... now)"
+            return f"by another model file (sha256 {then}... then, {today}... now)"
         for what in ("model", "preprocessing"):
             before, after = getattr(self, what), getattr(now, what)
             for key in sorted(before.keys() | after.keys()):
                 if before.get(key) != after.get(key):
                     told = f"{before.get(key)} then, {after.get(key)} now"
-                    return f"the same model file with other settings ({what}: {key} {told})"
+                    return f"by the same model file with other settings ({what}: {key} {told})"
         if self.flip != now.flip:
-            return f"another flip test ({_on(self.flip)} then, {_on(now.flip)} now)"
+            return f"with another flip test ({_on(self.flip)} then, {_on(now.flip)} now)"
         return None
 
 
