@@ -145,8 +145,10 @@ def build_confusions(
     return table[list(CONFUSION_COLUMNS)].reset_index(drop=True)
 
 
-def _compare(own: pd.Series, found: pd.Series) -> pd.arrays.BooleanArray:
-    is_right = (own.astype(object).to_numpy() == found.astype(object).to_numpy()).astype(object)
-    is_unknown = own.isna().to_numpy()
-    return pd.array([pd.NA if unknown else bool(right) for right, unknown in zip(
-        is_right, is_unknown, strict=True)], dtype="boolean")  # fmt: skip
+def _compare(own: pd.Series, found: pd.Series) -> pd.api.extensions.ExtensionArray:
+    """Say where two identities are one; empty where the query's is not known."""
+    is_right = [
+        pd.NA if pd.isna(one) else not pd.isna(other) and one == other
+        for one, other in zip(own.tolist(), found.tolist(), strict=True)
+    ]
+    return pd.array(is_right, dtype="boolean")

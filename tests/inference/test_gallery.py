@@ -237,9 +237,7 @@ def test_a_folder_without_pictures_is_one_sentence(model: Path, tmp_path: Path) 
         embed(model, tmp_path / "nowhere")
 
 
-def test_what_is_no_picture_is_counted(
-    photos: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_no_picture_is_counted(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     (photos / ".hidden.png").write_bytes(b"")
     (photos / "notes.txt").write_text("")
     (photos / "link").symlink_to(photos / "b")

@@ -35,9 +35,7 @@ def is_left_out(sides, query, position, rule):
         return True
     if others[position] != identities[query]:
         return False
-    return rule == "identity" or (
-        cameras[query] >= 0 and cameras[query] == other_cameras[position]
-    )
+    return rule == "identity" or (cameras[query] >= 0 and cameras[query] == other_cameras[position])
 
 
 def draw_sides(generator, num_queries, num_gallery):
