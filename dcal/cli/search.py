@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN = 5  # queries in the terminal where all are written to a file
 _MAX_DRAWN = 8
+_GOOD_RECALL = 0.95
 
 
 def search(
@@ -40,7 +41,7 @@ def search(
         typer.Option(
             "--exact/--approximate",
             help="Compare with every picture, or by a FAISS graph; the latter's recall is told. "
-            "Default: exact up to 200,000 pictures.",
+            "Default: exact up to 500,000 pictures.",
         ),
     ] = None,
     device: Annotated[
@@ -101,6 +102,7 @@ def _tell(result: SearchResult, *, num_shown: int) -> None:
             f"{result.recall:.1%} were found (recall on {result.num_recall_queries} of "
             f"{len(groups)} queries)"
         )
+        how += "; --exact finds all" if result.recall < _GOOD_RECALL else ""
     typer.echo(how)
 
 

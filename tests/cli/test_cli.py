@@ -8,6 +8,7 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import Result
@@ -88,8 +89,18 @@ def test_an_approximate_search_tells_its_recall(place: Path) -> None:
     said = run("search", "g", "photos", "--approximate", "--top", "2").stdout
     assert (
         "5 pictures searched approximately: of what an exact search finds 100.0% were found "
-        "(recall on 5 of 5 queries)"
+        "(recall on 5 of 5 queries)\n"
     ) in said
+
+
+def test_a_poor_recall_comes_with_advice(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed()
+    monkeypatch.setattr(
+        "dcal.inference.gallery_search.search_approximately",
+        lambda _, queries, num: np.zeros((len(queries), 1), dtype=np.int64),
+    )
+    said = run("search", "g", "photos", "--approximate", "--top", "1").stdout
+    assert "20.0% were found (recall on 5 of 5 queries); --exact finds all" in said
 
 
 def test_a_model_may_be_given_and_another_one_is_refused(place: Path) -> None:
