@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dcal.data.measuring import measure_pictures
 from dcal.data.transforms import Transform
 from dcal.inference.embedding import (
     Branch,
@@ -30,17 +27,12 @@ from dcal.inference.gallery import (
     require_place,
     save_gallery,
 )
-from dcal.inference.own_pictures import list_pictures, read_batches
+from dcal.inference.gallery_plan import COLUMNS, OnProgress, Plan, is_up_to_date, make_plan
+from dcal.inference.own_pictures import read_batches
 from dcal.inference.recipe import open_embedder
 from dcal.models.dcal import DCAL
 
-logger = logging.getLogger(__name__)
-
 SAVE_SECONDS = 60.0  # at most so much work is lost to a kill
-_MAX_NAMED = 20
-_COLUMNS = ["path", "sha256", "num_bytes", "modified_ns"]
-
-OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
 
 @dataclass(frozen=True)
@@ -64,15 +56,6 @@ class BuildSummary(NamedTuple):
     num_kept: int  # were in the gallery already
     removed: list[str]  # are no longer in the folder
     left_out: list[str]  # cannot be decoded
-
-
-class _Plan(NamedTuple):
-    """Which embeddings of the older gallery stay, and which pictures are to be embedded."""
-
-    kept: pd.DataFrame  # the index is the position in the older gallery
-    fresh: pd.DataFrame
-    removed: list[str]
-    left_out: list[str]
 
 
 def embed_folder(
@@ -101,7 +84,13 @@ def embed_folder(
     older = read_gallery(place, recipe=recipe) if (place / "gallery.json").is_file() else None
     branch = _choose_branch(options.branch, older, model)
     _require_same_folder(older, folder, options)
-    plan = _make_plan(older, folder, options, on_progress)
+    plan = make_plan(
+        older,
+        folder,
+        allow_partial=options.allow_partial,
+        drop_removed=options.drop_removed,
+        on_progress=on_progress,
+    )
     card = GalleryCard(
         pictures=relative_to_place(folder, place),
         model=relative_to_place(model_path, place),
@@ -112,7 +101,7 @@ def embed_folder(
     kept = torch.tensor(plan.kept.index.to_numpy(copy=True))
     old_embeddings = empty if older is None else older.embeddings[kept]
     builder = _Builder(place, card, plan, old_embeddings, Features(plan.kept, {}, recipe))
-    if older is None or len(plan.fresh) or not _is_same(older, plan, card):
+    if older is None or len(plan.fresh) or not is_up_to_date(older, plan, card):
         _embed(builder, model, transform, folder, options, device=device, on_progress=on_progress)
     gallery = builder.join()
     return BuildSummary(gallery, len(plan.fresh), len(plan.kept), plan.removed, plan.left_out)
@@ -122,7 +111,7 @@ class _Builder:
     """Collects embeddings and writes the gallery of those there are."""
 
     def __init__(
-        self, place: Path, card: GalleryCard, plan: _Plan, kept: Tensor, empty: Features
+        self, place: Path, card: GalleryCard, plan: Plan, kept: Tensor, empty: Features
     ) -> None:
         self.place, self.card, self.plan, self.kept, self.empty = place, card, plan, kept, empty
         self.parts: list[Tensor] = []
@@ -136,7 +125,7 @@ class _Builder:
         """Return the gallery of what is embedded so far, sorted by path."""
         parts = [part for part in (self.kept, *self.parts) if len(part)]
         done = self.plan.fresh.head(self.num_done)
-        table = pd.concat([self.plan.kept, done], ignore_index=True)[_COLUMNS]
+        table = pd.concat([self.plan.kept, done], ignore_index=True)[COLUMNS]
         order = table["path"].argsort(kind="stable").to_numpy(copy=True)
         embeddings = torch.cat(parts)[torch.from_numpy(order)]
         card = self.card.model_copy(update={"num_waiting": len(self.plan.fresh) - self.num_done})
@@ -182,44 +171,6 @@ def _embed(
     builder.save()
 
 
-def _make_plan(
-    older: Gallery | None, folder: Path, options: BuildOptions, on_progress: OnProgress | None
-) -> _Plan:
-    listed = list_pictures(folder)
-    known = _get_known(older)
-    joined = listed.merge(known, on="path", how="left", suffixes=("", "_then"))
-    is_same = (joined["num_bytes"] == joined["num_bytes_then"]) & (
-        joined["modified_ns"] == joined["modified_ns_then"]
-    )
-    suspects = joined.loc[~is_same, ["path", "num_bytes", "modified_ns", "sha256", "position"]]
-    measured, errors = measure_pictures(
-        suspects.rename(columns={"sha256": "sha256_then"}),
-        folder,
-        on_picture=None if on_progress is None else lambda *done: on_progress("checking", *done),
-    )
-    _require_allowed(errors, len(listed), folder, allow_partial=options.allow_partial)
-    is_touched = measured["sha256"] == measured["sha256_then"]  # other time, same bytes
-    kept = pd.concat([joined.loc[is_same], measured[is_touched]])
-    removed = sorted(set(known["path"]) - set(listed["path"]))
-    if removed and not options.drop_removed:
-        kept = pd.concat([kept, known.loc[known["path"].isin(removed)]])
-    fresh = measured.loc[~is_touched, _COLUMNS]
-    if not len(kept) and not len(fresh):
-        raise ValueError(f"{folder}: none of its {len(listed)} pictures can be decoded")
-    kept = kept.set_index(kept["position"].astype("int64"))[_COLUMNS]
-    left_out = suspects.loc[errors.index, "path"].tolist()
-    return _Plan(kept, fresh.reset_index(drop=True), removed, left_out)
-
-
-def _get_known(older: Gallery | None) -> pd.DataFrame:
-    if older is None:
-        types = {"path": "str", "sha256": "str", "num_bytes": "int64", "modified_ns": "int64"}
-        known = pd.DataFrame(columns=_COLUMNS).astype(types)
-    else:
-        known = older.features.table[_COLUMNS]
-    return known.assign(position=range(len(known)))
-
-
 def _choose_branch(asked: Branch | None, older: Gallery | None, model: DCAL) -> Branch:
     if older is None:
         branch = asked or list_embedding_branches(model)[-1]
@@ -242,27 +193,3 @@ def _require_same_folder(older: Gallery | None, folder: Path, options: BuildOpti
             "give that folder, or another --output, or --moved if this folder is that one under "
             "another name"
         )
-
-
-def _require_allowed(
-    errors: pd.Series, num_listed: int, folder: Path, *, allow_partial: bool
-) -> None:
-    """Refuse pictures that cannot be decoded, or say which are left out."""
-    if errors.empty:
-        return
-    shown = "; ".join(errors.tolist()[:_MAX_NAMED])
-    more = f"; and {len(errors) - _MAX_NAMED} more" if len(errors) > _MAX_NAMED else ""
-    counted = f"{len(errors)} of {num_listed} pictures cannot be used"
-    if not allow_partial:
-        raise ValueError(
-            f"{folder}: {counted}; remove or replace them, or leave them out with --allow-partial: "
-            f"{shown}{more}"
-        )
-    logger.warning("%s: %s and are left out: %s%s", folder, counted, shown, more)
-
-
-def _is_same(older: Gallery, plan: _Plan, card: GalleryCard) -> bool:
-    """Say whether there is nothing to write."""
-    own: Sequence[list[object]] = older.features.table[_COLUMNS].to_numpy().tolist()
-    planned: Sequence[list[object]] = plan.kept.sort_index().to_numpy().tolist()
-    return own == planned and older.card == card

@@ -17,33 +17,24 @@ from PIL import Image
 
 from dcal.data.images import load_image
 from dcal.paths import write_atomically
-from dcal.visual.figures import GRID, INK, MUTED, house_style, new_figure
+from dcal.visual.figures import INK, MUTED, house_style, new_figure
+from dcal.visual.picture_page import (
+    CELL_WIDTH,
+    MAX_CHARACTERS,
+    MAX_HEIGHT,
+    Page,
+    Shown,
+    fit,
+    measure_text,
+    shorten,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RIGHT, WRONG = "#2b7a3b", "#b3261e"
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
-_TICK, _CROSS = "\u2713", "\u2717"
-
-# Inches.
-_CELL_WIDTH, _GAP, _MARGIN, _QUERY_GAP = 1.28, 0.12, 0.16, 0.16
-_MAX_HEIGHT, _LINE, _HEADING, _TITLE = 1.5, 0.125, 0.2, 0.3
-_MIN_WIDTH = 3.4
-_FONT_SIZE = 6.2
-_MAX_CHARACTERS = 23  # of a line below a picture
+_GAP, _MARGIN, _QUERY_GAP, _HEADING, _TITLE, _MIN_WIDTH = 0.12, 0.16, 0.16, 0.2, 0.3, 3.4  # inches
 _MAX_PIXELS = 240
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A picture of a list, and what is said below it."""
-
-    image: np.ndarray  # (H, W, 3) 8-bit
-    lines: tuple[str, ...]
-    is_right: bool | None = None  # None where that is not known, and for a query
-    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -127,14 +118,14 @@ def draw_ranked_lists(lists: Sequence[RankedList], *, title: str = "") -> Figure
         raise ValueError("ranked lists: expected at least one query; got none")
     num = max(len(ranked.answers) for ranked in lists)
     width = max(
-        2 * _MARGIN + _QUERY_GAP + (num + 1) * (_CELL_WIDTH + _GAP) - _GAP,
+        2 * _MARGIN + _QUERY_GAP + (num + 1) * (CELL_WIDTH + _GAP) - _GAP,
         _MIN_WIDTH,
     )
     heights = [_measure(ranked) for ranked in lists]
     top = _MARGIN + (_TITLE if title else 0) + _HEADING
     height = top + sum(picture + text for picture, text in heights) + _MARGIN
     with house_style():
-        page = _Page(new_figure(width, height), width, height)
+        page = Page(new_figure(width, height), width, height)
         if title:
             page.write(_MARGIN, _MARGIN, title, fontsize=9.5, fontweight="bold", ha="left")
         _write_headings(page, num, top - _HEADING)
@@ -176,14 +167,6 @@ def require_drawable(path: Path) -> None:
         ) from None
 
 
-def shorten(name: str, *, length: int = _MAX_CHARACTERS) -> str:
-    """Cut a long name in its middle, nearer to its beginning: file names differ at their end."""
-    if len(name) <= length:
-        return name
-    head = (length - 3) // 3
-    return f"{name[:head]}...{name[len(name) - (length - 3 - head) :]}"
-
-
 def load_thumbnail(path: Path) -> np.ndarray:
     """Load a picture, scaled down to 240 pixels at its longer side: 8-bit RGB (H, W, 3)."""
     image = load_image(path)
@@ -191,80 +174,21 @@ def load_thumbnail(path: Path) -> np.ndarray:
     return np.asarray(image)
 
 
-class _Page:
-    """A figure on which places are inches from its top left corner."""
-
-    def __init__(self, figure: Figure, width: float, height: float) -> None:
-        figure.set_layout_engine("none")
-        self.figure, self.width, self.height = figure, width, height
-
-    def write(self, left: float, top: float, text: str, **options: Any) -> None:
-        style = {"fontsize": _FONT_SIZE, "ha": "center", "va": "top", **options}
-        self.figure.text(left / self.width, 1 - top / self.height, text, **style)
-
-    def show(self, left: float, top: float, shown: Shown, height: float) -> None:
-        """Draw a picture in the middle of a cell of this height, and its lines below the cell."""
-        image_width, image_height = _fit(shown.image, height)
-        inset, drop = (_CELL_WIDTH - image_width) / 2, height - image_height
-        axes = self.figure.add_axes(
-            (
-                (left + inset) / self.width,
-                1 - (top + drop + image_height) / self.height,
-                image_width / self.width,
-                image_height / self.height,
-            )
-        )
-        axes.imshow(shown.image, aspect="auto", interpolation="antialiased")
-        _frame(axes, shown.is_right)
-        marks = {True: (_TICK, RIGHT), False: (_CROSS, WRONG)}
-        for number, line in enumerate(shown.lines):
-            place = top + height + 0.06 + number * _LINE
-            colour = INK if number == 0 else MUTED
-            self.write(left + _CELL_WIDTH / 2, place, line, color=colour)
-        if shown.is_right is not None and shown.lines:
-            mark, colour = marks[shown.is_right]
-            place = top + height + 0.07 + len(shown.lines) * _LINE
-            self.write(left + _CELL_WIDTH / 2, place, mark, fontsize=8.5, color=colour)
-
-
 def _get_left(place: int) -> float:
-    return _MARGIN + _QUERY_GAP + (place + 1) * (_CELL_WIDTH + _GAP)
+    return _MARGIN + _QUERY_GAP + (place + 1) * (CELL_WIDTH + _GAP)
 
 
-def _write_headings(page: _Page, num: int, top: float) -> None:
+def _write_headings(page: Page, num: int, top: float) -> None:
     for place in range(-1, num):
         left = _MARGIN if place < 0 else _get_left(place)
         text = "query" if place < 0 else str(place + 1)
-        page.write(left + _CELL_WIDTH / 2, top, text, fontsize=7.5, fontweight="bold", color=INK)
+        page.write(left + CELL_WIDTH / 2, top, text, fontsize=7.5, fontweight="bold", color=INK)
 
 
 def _measure(ranked: RankedList) -> tuple[float, float]:
     """Return the inches that the pictures of a row take, and those of the lines below them."""
     shown = (ranked.query, *ranked.answers)
-    picture = max(_fit(one.image, _MAX_HEIGHT)[1] for one in shown)
-    num_lines = max(
-        len(one.lines) + (one.is_right is not None and len(one.lines) > 0) for one in shown
-    )
-    return picture, 0.06 + num_lines * _LINE + 0.16
-
-
-def _fit(image: np.ndarray, height: float) -> tuple[float, float]:
-    """Return the (width, height) in inches of an image in a cell, its shape kept."""
-    ratio = image.shape[0] / image.shape[1]
-    width = min(_CELL_WIDTH, height / ratio)
-    return width, width * ratio
-
-
-def _frame(axes: Axes, is_right: bool | None) -> None:
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    colour, width = GRID, 0.8
-    dashes: Any = "solid"
-    if is_right is not None:
-        colour, width = (RIGHT, 2.4) if is_right else (WRONG, 2.4)
-        dashes = "solid" if is_right else (0, (2.4, 1.6))
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=colour, linewidth=width, linestyle=dashes, capstyle="butt")
+    return max(fit(one.image, MAX_HEIGHT)[1] for one in shown), max(map(measure_text, shown))
 
 
 def _load(path: Path, lines: Sequence[str], *, is_right: bool | None = None) -> Shown:
@@ -280,7 +204,7 @@ def _describe(row: Any, prefix: str, has_cameras: bool) -> list[str]:
 
 
 def _label(word: str, value: Any) -> str:
-    return f"{word} {shorten(str(value), length=_MAX_CHARACTERS - len(word) - 1)}"
+    return f"{word} {shorten(str(value), length=MAX_CHARACTERS - len(word) - 1)}"
 
 
 def _is_unknown(camera: Any) -> bool:

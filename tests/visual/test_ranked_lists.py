@@ -11,17 +11,14 @@ import torch
 from matplotlib.figure import Figure
 
 from dcal.inference.recipe import open_embedder
+from dcal.visual.picture_page import RIGHT, WRONG, Shown, shorten
 from dcal.visual.ranked_lists import (
-    RIGHT,
-    WRONG,
     RankedList,
-    Shown,
     build_lists,
     build_search_lists,
     draw_ranked_lists,
     require_drawable,
     save_figure,
-    shorten,
 )
 from dcal.visual.ranked_rollouts import add_rollouts
 from tests.data.factory import write_picture
