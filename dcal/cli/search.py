@@ -145,4 +145,4 @@ def _draw(path: Path, result: SearchResult) -> None:
         result.table, gallery_root=result.gallery.pictures_folder, num_queries=_MAX_DRAWN
     )
     save_figure(path, draw_ranked_lists(lists))
-    typer.echo(f"{path}: {len(lists)} queries drawn")
+    typer.echo(f"{path}: queries drawn: {len(lists)}")

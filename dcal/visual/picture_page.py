@@ -101,4 +101,6 @@ def _frame(axes: Axes, is_right: bool | None) -> None:
         colour, width = (RIGHT, 2.4) if is_right else (WRONG, 2.4)
         dashes = "solid" if is_right else (0, (2.4, 1.6))
     for spine in axes.spines.values():
-        spine.set(visible=True, color=colour, linewidth=width, linestyle=dashes, capstyle="butt")
+        spine.set(visible=True, color=colour, linewidth=width, linestyle=dashes)
+        # Ends that stick out close the corners of a line, and the gaps between dashes.
+        spine.set_capstyle("projecting" if dashes == "solid" else "butt")

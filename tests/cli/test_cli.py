@@ -69,7 +69,7 @@ def test_search_writes_csv_and_a_picture(place: Path) -> None:
     table = pd.read_csv("found/a.csv")
     assert list(table) == ["query", "rank", "name", "distance", "cosine"]
     assert len(table) == 15
-    assert "found/a.csv: 15 answers\nfound/a.png: 5 queries drawn\n" in said
+    assert "found/a.csv: 15 answers\nfound/a.png: queries drawn: 5\n" in said
     with Image.open("found/a.png") as image:
         assert image.width > 500
 
