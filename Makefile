@@ -66,7 +66,7 @@ ui: setup ## MLflow's pages on http://127.0.0.1:5000, or make ui PORT=5001
 		--default-artifact-root "$(WORK_ROOT)/mlruns" $(ARGS)
 
 sync: setup ## send to MLflow what runs said while it could not be reached
-	@python -m pipelines.sync
+	@python -m pipelines.sync $(ARGS)
 
 lab: setup ## JupyterLab
 	@jupyter lab --ip 127.0.0.1 $(ARGS)

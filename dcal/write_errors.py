@@ -76,10 +76,10 @@ def find_cause(error: BaseException, path: Path) -> int | None:
 def explain(cause: int, path: Path) -> WriteError:
     """Return the error to raise for a cause that `find_cause` found."""
     reason, advice = {**_OF_THE_DISK, **_OF_THE_PLACE}[cause]
-    folder = path.parent.absolute()
+    folder, name = path.parent.absolute(), path.name.removeprefix(".part-")
     room = f" ({_describe_room(folder)})" if cause in (errno.ENOSPC, errno.EDQUOT) else ""
     return WriteError(
-        f"{path.name} could not be written in {folder}: {reason}{room}; what was there before is "
+        f"{name} could not be written in {folder}: {reason}{room}; what was there before is "
         f"intact. To go on, {advice}, then run the command again",
         cause=cause,
         path=path,

@@ -131,8 +131,11 @@ if not scores.empty:
     best, uniform = means["share on the parts"].idxmax(), scores["area_share"].mean()
     display(means.T.map(lambda share: f"{100 * share:.1f} %"))
     answer = (
-        f"**Most of the rollout lies on the parts at {best} of {model.num_blocks} blocks**: "
-        f"{100 * means['share on the parts'][best]:.1f} % of it, against {100 * uniform:.1f} % of "
-        f"a uniform map ({scores['row'].nunique()} test pictures)."
+        f"**The largest share of the rollout lies on the parts at {best} of {model.num_blocks} "
+        f"blocks**: {100 * means['share on the parts'][best]:.1f} % of it, against "
+        f"{100 * uniform:.1f} % of a uniform map ({scores['row'].nunique()} test pictures). The "
+        "smallest is "
+        f"{100 * means['share on the parts'].min():.1f} %: depths that lie within the bands above "
+        "cannot be told apart."
     )
 display(Markdown(answer))

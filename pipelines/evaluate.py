@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid5
 
 import pandas as pd
 import torch
@@ -132,7 +132,8 @@ def open_tracker(config: Config, scoring: Scoring) -> Tracker:
         environment=environment,
         fingerprint=fingerprint,
         data_digest=digest,
-        run_key=uuid4().hex,
+        # The same model scored on the same data again, as after a kill, is the same run.
+        run_key=uuid5(NAMESPACE_OID, fingerprint).hex,
         started=datetime.now(UTC),
         kind="evaluate",
         name_suffix=f"of {scoring.path.name}",

@@ -20,7 +20,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from dcal.paths import work_root
 from dcal.tracking.spool import SpoolSummary, list_spools, remove_spool
@@ -31,6 +31,7 @@ from dcal.training.retention import (
     free,
     list_kept_runs,
 )
+from pipelines.stage import run_stage
 
 # Until then a database that was lost can be filled again from the spool.
 SPOOL_SECONDS = KEPT_SECONDS["interrupted"]
@@ -147,12 +148,12 @@ def choose(kept: list[Kept], names: list[str], *, everything: bool = False) -> l
 
 def build_table(kept: list[Kept], freed: dict[str, int], *, dry_run: bool) -> Table:
     """Return a row an entry."""
-    table = Table("what", "name", "status", "size", "idle for", "")
+    table = Table("what", Column("name", no_wrap=True), "status", "size", "idle for", "")
     for entry in kept:
         done = "would be freed" if dry_run else "freed" if freed.get(entry.name) else "in use"
         table.add_row(
             entry.what,
-            entry.name,
+            entry.name[:12],  # of a run key; whole fingerprints
             entry.status,
             format_bytes(entry.num_bytes),
             describe_age(entry.idle_seconds),
@@ -171,4 +172,4 @@ def format_bytes(number: float) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_stage(lambda: typer.run(main))

@@ -56,6 +56,8 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
                 progress_bar=False,
                 start_timeout=START_SECONDS,
                 config=Config(KernelManager={"transport": transport}),
+                # It is interrupted when it is shut down, and may call that an error.
+                extra_arguments=["--IPKernelApp.log_level=50"],
             )
     except PapermillExecutionError as error:
         reason = _COLOUR_CODES.sub("", " ".join(f"{error.ename}: {error.evalue}".split()))

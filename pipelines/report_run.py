@@ -72,4 +72,4 @@ def name_pages(name: str, run: Run) -> tuple[Path, Path]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_stage(lambda: typer.run(main))

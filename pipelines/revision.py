@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from dcal.disk import take_lock
 from pipelines.runs import Run, RunError
 
 # Beside the cache, so that files are hard links to it; ignored by git and by DVC.
@@ -36,15 +37,16 @@ def check_out(run: Run) -> Iterator[Path]:
     PARENT.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(root / PARENT)
     folder = root / PARENT / f"{PREFIX}{uuid4().hex[:12]}"
-    lock = FileLock(f"{folder}.lock")
+    lock = Path(f"{folder}.lock")
     try:
-        with lock:
+        with take_lock(lock, wait_seconds=0):
             project = _clone(root, folder, run)
             _link_outs(root, project, run)
             yield project
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        Path(lock.lock_file).unlink(missing_ok=True)
+        with suppress(OSError):  # read-only: it was never made
+            lock.unlink(missing_ok=True)
 
 
 def _remove_leftovers(parent: Path) -> None:

@@ -165,6 +165,12 @@ def _configure(repo: Any, remote: str, *, command: str, writes: bool) -> str:
     get_cloud_fs(None, url=url)
     if name in known:
         return str(name)
+    if not url.isascii():
+        # DVC empties the file first, and then fails: every other remote in it would be lost.
+        raise ShareError(
+            f"REMOTE={remote}: expected an address in ASCII, because DVC cannot write another one "
+            f"into its config; got {url}: give a link to that folder, with a plain name and place"
+        )
     with repo.config.edit("local") as config:
         config["remote"].setdefault(NAME, {})["url"] = url
         config["core"]["remote"] = NAME

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import TracebackType
 
 import dcal
+from dcal.write_errors import WriteError, describe_write_error
 from pipelines.guard import hold_stage
 from pipelines.inputs import read_inputs, require_unchanged
+from pipelines.lock_file import keep_lock_file
 
 OURS = (Path(dcal.__file__).resolve().parent, Path(__file__).resolve().parent)
 # A stage's own module is called __main__ while it runs.
@@ -32,15 +34,32 @@ def run_stage(main: Callable[[], None], stage: str | None = None) -> None:
             main()
             return
         with hold_stage(stage):
+            keep_lock_file()
             inputs = read_inputs(stage)
             main()
             require_unchanged(stage, inputs)
     except KeyboardInterrupt:
         sys.exit(f"error: {stage or 'the command'} was interrupted; nothing half-written is left")
     except MISTAKES as error:
-        if os.environ.get("DCAL_TRACEBACK") or not _is_raised_here(error.__traceback__):
+        sentence = describe_mistake(error)
+        if os.environ.get("DCAL_TRACEBACK") or sentence is None:
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {sentence}")
+
+
+def describe_mistake(error: Exception) -> str | None:
+    """Return the sentence for an error that the user can mend; None for one that is ours."""
+    if isinstance(error, WriteError):
+        # DVC removes a stage's outs before the stage begins.
+        removed = "; DVC took this stage's last results away before: git checkout and dvc checkout"
+        back = f"{removed} bring them back" if os.environ.get("DVC_STAGE") else ""
+        return f"{error}{back}"
+    if _is_raised_here(error.__traceback__):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        # Raised by a library: the disk may still be to blame, and says so.
+        return describe_write_error(error, error.filename)
+    return None
 
 
 @contextmanager

@@ -27,8 +27,14 @@ BACKGROUND = (255, 255, 255)
 
 
 def is_picture(path: Path) -> bool:
-    """Tell by the file name whether `load_image` should read this file."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    """Tell by the name and kind of a file whether `load_image` should read it.
+
+    A link counts as what it leads to, one that leads nowhere as a picture: so it is named later.
+    """
+    if path.suffix.lower() not in PICTURE_SUFFIXES or path.name.startswith("."):
+        return False
+    # To open a pipe would wait for ever.
+    return path.is_file() or not path.exists()
 
 
 def load_image(path: str | Path) -> Image.Image:

@@ -20,6 +20,11 @@ REASONS = {
     "Connection reset": "the connection broke",
     "not in a valid JSON": "what answers is not MLflow",
     "database is locked": "its database is locked",
+    "disk is full": "its disk is full",
+    "No space left": "its disk is full",
+    "readonly database": "its database is read-only",
+    "Read-only file system": "its disk is read-only",
+    "unable to open database file": "its database cannot be opened",
 }
 
 

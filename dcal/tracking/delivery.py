@@ -33,14 +33,14 @@ RUN_KEY_TAG = "dcal.run_key"
 MAX_LINES = 200
 
 
-class RunNotFoundError(Exception):
-    """The server does not have the run of another machine that a journal adds to."""
+class OtherServerError(Exception):
+    """The run is at home on another server than this one, or is not on this one."""
 
 
 class Delivery:
     """Sends what waits in a spool; its owner holds the spool's sender lock.
 
-    Whatever a method raises but `RunNotFoundError` may pass; nothing is lost by calling again.
+    Whatever a method raises but `OtherServerError` may pass; nothing is lost by calling again.
     """
 
     def __init__(self, spool: Spool) -> None:
@@ -61,14 +61,15 @@ class Delivery:
         """Send the next few entries; say whether there were any.
 
         Raises:
-            RunNotFoundError: The run was made on another machine, and not at this server.
+            OtherServerError: The run is of another server, or was made elsewhere and is not here.
         """
         lines = list(islice(self.spool.read_lines(self.state.offset), MAX_LINES))
         if not lines:
             return False
+        self._require_home()
         try:
             if self.state.run_id is None:
-                self._keep(State(self._open_run(), self.state.offset))
+                self._keep(self.state._replace(run_id=self._open_run()))
             lines = cut_batch(lines)
             self._send(lines)
         except Exception as error:
@@ -76,9 +77,18 @@ class Delivery:
                 raise
             self._follow_run(error)
             return True
-        self._keep(State(self.state.run_id, lines[-1].end))
+        self._keep(self.state._replace(offset=lines[-1].end))
         self._remove_sent_files(lines)
         return True
+
+    def _require_home(self) -> None:
+        home, now = self.spool.find_home(), describe_tracking_uri()
+        if home is not None and home != now:
+            raise OtherServerError(
+                f"{self.spool.place} is of MLflow at {home}, and MLFLOW_TRACKING_URI leads to "
+                f"{now}: what is said of that run waits; set the variable back, or send all of it "
+                "there with: make sync ARGS=--here"
+            )
 
     def _send(self, lines: list[Line]) -> None:
         first = lines[0].entry
@@ -156,7 +166,7 @@ class Delivery:
         if found:
             return max(found, key=self._rank).info.run_id
         if origin["kind"] == "bind":
-            raise RunNotFoundError(
+            raise OtherServerError(
                 f"{describe_tracking_uri()} has no run {origin['run_id'] or self.spool.run_key} "
                 f"(it was tracked elsewhere): what is said of it now waits in {self.spool.place}"
             )
@@ -179,7 +189,7 @@ class Delivery:
             self.state.run_id,
             run_id,
         )
-        self._keep(State(run_id, 0))
+        self._keep(self.state._replace(run_id=run_id, offset=0))
 
     def _has_run(self, run_id: str) -> bool:
         try:

@@ -2,8 +2,8 @@
 
 Entries are mappings with a `kind`:
 
-    create   experiment, name, tags, start_time    the run, made here
-    bind     experiment, run_id, start_time        a run made on another machine
+    create   uri, experiment, name, tags, start_time    the run, made here
+    bind     uri, experiment, run_id, start_time        a run made on another machine
     params, tags   values
     metrics  values, step, time
     scores   values, step (0), time                the newest value of a key counts

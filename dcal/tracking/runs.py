@@ -56,6 +56,7 @@ def start_run(
     name = f"{name_run(config)} {name_suffix}".strip()
     origin = {
         "kind": "create",
+        "uri": describe_tracking_uri(),
         "experiment": config.dataset.name,
         "name": name,
         "tags": tags,
@@ -85,6 +86,7 @@ def resume_run(record: RunRecord) -> Tracker:
     find_tracking_uri()
     origin = {
         "kind": "bind",
+        "uri": describe_tracking_uri(),
         "experiment": record.dataset.name,
         "run_id": record.run_id,
         "start_time": _to_milliseconds(datetime.fromisoformat(record.started)),

@@ -13,7 +13,7 @@ import time
 from filelock import Timeout
 
 from dcal.tracking.answers import describe_failure
-from dcal.tracking.delivery import Delivery, RunNotFoundError
+from dcal.tracking.delivery import Delivery, OtherServerError
 from dcal.tracking.spool import Spool
 from dcal.tracking.store import describe_tracking_uri
 
@@ -110,7 +110,7 @@ class Sender:
         while not self._is_stopped:
             try:
                 has_sent = self._delivery.send_next()
-            except RunNotFoundError as error:
+            except OtherServerError as error:
                 logger.warning("%s", error)
                 self._is_stopped = True
             except Exception as error:

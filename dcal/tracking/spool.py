@@ -34,6 +34,7 @@ class State(NamedTuple):
 
     run_id: str | None = None  # None = no server has answered yet
     offset: int = 0  # bytes of the journal that MLflow has
+    uri: str | None = None  # the server that the user sends it to instead of its own
 
 
 class Line(NamedTuple):
@@ -90,6 +91,8 @@ class Spool:
                 return False
         except Timeout:
             return True
+        except OSError:  # a place that cannot be written to: nobody could note what was sent
+            return False
 
     def is_delivered(self) -> bool:
         """Say whether MLflow has all of the journal."""
@@ -127,6 +130,23 @@ class Spool:
                     return
                 offset += len(line)
                 yield Line(parse_entry(line), offset)
+
+    def find_home(self) -> str | None:
+        """Return the server that the run is of, without passwords; None in journals of before."""
+        origin = self.find_origin() or {}
+        return self.read_state().uri or origin.get("uri")
+
+    def send_elsewhere(self, uri: str) -> None:
+        """Have all of the journal sent to another server; the sender's lock must be free.
+
+        Raises:
+            ValueError: A running process sends it.
+        """
+        try:
+            with self.sender_lock():
+                self.write_state(State(uri=uri))
+        except Timeout:
+            raise ValueError(f"{self.place}: a running process still sends it") from None
 
     def find_origin(self) -> Entry | None:
         """Return the entry that says which run this is: its first, if the disk is whole."""

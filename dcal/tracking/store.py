@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -17,6 +18,8 @@ from dcal.paths import work_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
 
 # The sender tries again by itself. With MLflow's own settings one call to a dead server takes
 # minutes, and a stage would end that much later.
@@ -37,7 +40,7 @@ def find_tracking_uri() -> str:
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
-        return f"sqlite:///{work_root() / 'mlflow.db'}"
+        return f"sqlite:///{_own_database()}"
     if urlsplit(uri).scheme in ("", "file"):
         raise ValueError(
             "MLFLOW_TRACKING_URI: expected a server or a database, such as "
@@ -72,6 +75,8 @@ def connect() -> MlflowClient:
     uri = find_tracking_uri()
     with _first_touch(uri):
         _make_whole(uri)
+        if uri == f"sqlite:///{_own_database()}":
+            _follow_move(_own_database())
         return MlflowClient(uri)
 
 
@@ -88,6 +93,34 @@ def _make_whole(uri: str) -> None:
         leftover.unlink()
     MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
     os.replace(temporary, path)
+
+
+def _follow_move(path: Path) -> None:
+    """Let the database of a project that was moved or copied name its files where they are now.
+
+    MLflow keeps absolute addresses, so a copy would go on writing into the original.
+    """
+    here = f"{(work_root() / 'mlruns').as_uri()}/"
+    with closing(sqlite3.connect(path, timeout=60)) as database, database:
+        found = database.execute("SELECT artifact_location FROM experiments").fetchall()
+        for root in {_find_root(address) for (address,) in found} - {None, here}:
+            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE substr({column}, 1, ?) = ?",
+                    (here, len(root) + 1, len(root), root),
+                )
+            logger.info("the project was moved or copied: MLflow's files are looked for in mlruns")
+
+
+def _find_root(address: str | None) -> Any:
+    if address is None or not address.startswith("file://") or "/mlruns/" not in address:
+        return None
+    return address[: address.rindex("/mlruns/") + len("/mlruns/")]
+
+
+def _own_database() -> Path:
+    return work_root() / "mlflow.db"
 
 
 def find_experiment(client: MlflowClient, name: str) -> str:
@@ -136,8 +169,9 @@ def _first_touch(uri: str) -> Iterator[None]:
         return
     root = work_root()
     root.mkdir(parents=True, exist_ok=True)
-    # "Creating initial tables" and one line a migration are nobody's business.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # "Creating initial tables" and one line a migration are nobody's business; and of an error,
+    # which reaches the caller, it would print the trace, the statement and all its values.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with FileLock(root / "mlflow.db.lock", timeout=120):
         yield

@@ -29,9 +29,11 @@ from pydantic import ValidationError
 from dcal.disk import sync_folder, take_lock
 from dcal.paths import compute_file_digest, work_root, write_atomically, write_json
 from dcal.training.run_state import Attempt, RunState
+from dcal.write_errors import WriteError
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"  # of the work root
 NUM_KEPT = 2  # the newest, and the one before in case the newest is damaged
 # An orphan leaves within a step, or is ended by its own watch after half a minute.
 WAIT_SECONDS = 60.0
@@ -88,6 +90,13 @@ class CheckpointFolder:
                 return False
         except Timeout:
             return True
+        except WriteError:  # where nothing can be written, nothing is trained
+            return False
+
+    @property
+    def place(self) -> str:
+        """Name the folder in a message, which may be committed: no path of this machine."""
+        return f"{CHECKPOINTS}/{self.path.name}"
 
     def open_run(
         self, conditions: dict[str, str], *, is_recorded: Callable[[RunState], bool]
@@ -131,7 +140,7 @@ class CheckpointFolder:
             return RunState.model_validate_json(path.read_text(encoding="utf-8"))
         except (ValidationError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
-            logger.warning("%s: damaged (%s); the run gets a new name", path, reason)
+            logger.warning("%s/run.json: damaged (%s); the run gets a new name", self.place, reason)
             return None
 
     def write_state(self, state: RunState) -> None:
@@ -173,10 +182,13 @@ class CheckpointFolder:
             aside = checkpoint.path.with_suffix(".damaged")
             os.replace(checkpoint.path, aside)
             logger.warning(
-                "%s is damaged (its bytes are not those that were written); the one before is "
-                "used. It is kept as %s",
-                checkpoint.path,
+                "%s/%s is damaged (its bytes are not those that were written), and kept as %s; %s",
+                self.place,
+                checkpoint.path.name,
                 aside.name,
+                "the one before is used"
+                if self.list_checkpoints()
+                else "there is none before it, so training starts from the beginning",
             )
         return None
 
@@ -227,7 +239,7 @@ class CheckpointFolder:
 
 def checkpoints_root() -> Path:
     """Return the folder of all runs' checkpoints, outside DVC and git."""
-    return work_root() / "checkpoints"
+    return work_root() / CHECKPOINTS
 
 
 def list_folders() -> list[CheckpointFolder]:

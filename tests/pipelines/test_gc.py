@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dcal.paths import work_root
 from dcal.tracking.journal import Journal
 from dcal.tracking.spool import Spool, State, spool_root
 from dcal.training.retention import DAY_SECONDS, list_kept_runs
+from dcal.write_errors import WriteError
 from pipelines import gc
 from tests.training.test_retention import make_run
 
@@ -115,3 +118,20 @@ def test_a_spool_that_is_taken_up_while_gc_runs_stays() -> None:
     with spool.sender_lock():
         assert entry.free() == 0
     assert spool.journal.is_file()
+
+
+def test_where_nothing_can_be_written_what_is_kept_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("aaaa", is_finished=False)
+    make_spool("b", is_delivered=True)
+
+    def refuse(self: FileLock, *arguments: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self.lock_file))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    gc.main(dry_run=True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "aaaa" in said and "bbbb" in said and "freed 0 bytes" in said
+    with pytest.raises(WriteError, match="read-only"):
+        gc.main(["aaaa"])

@@ -214,6 +214,7 @@ def test_each_reason_not_to_share_is_one_sentence(
     monkeypatch.chdir(place)
     (shared.folder / "file").touch()
     (place / "inside").mkdir()
+    (shared.folder / "fär").mkdir()
     for remote, message in {
         "": r"got none; give a folder or an address once: make share REMOTE=/path/to/folder$",
         "private": r"REMOTE=private: expected a place that others reach",
@@ -221,6 +222,7 @@ def test_each_reason_not_to_share_is_one_sentence(
         str(shared.folder / "file"): r"file: no such folder",
         "inside": r"REMOTE=inside: expected a folder outside this project",
         "/proc": r"REMOTE=/proc: nothing can be written there: ",
+        str(shared.folder / "fär"): r"expected an address in ASCII, because DVC cannot write",
         "s3://bucket/x": r"make share: DVC says: s3 is supported, but requires 'dvc-s3' to be inst",
     }.items():
         with pytest.raises(share.ShareError, match=message) as caught:

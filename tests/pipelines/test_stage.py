@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dcal.config import load_config
-from pipelines.stage import run_stage
+from dcal.write_errors import explain
+from pipelines.stage import describe_mistake, run_stage
 
 
 def test_a_mistake_of_the_users_is_one_sentence(tmp_path: Path) -> None:
@@ -43,3 +45,18 @@ def test_a_stage_without_params_says_so_and_nothing_else(stage: str, tmp_path: P
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: params.yaml: no such file") and "Trace" not in done.stderr
+
+
+def test_a_full_disk_in_a_library_is_one_sentence_and_says_how_results_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def main() -> None:  # as deep in a library as any
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a"))
+
+    with pytest.raises(SystemExit, match=f"^error: a could not be written in {tmp_path}: the disk"):
+        run_stage(main)
+    error = explain(errno.ENOSPC, tmp_path / ".part-model")
+    assert str(error).startswith("model could not be written")
+    assert "git checkout" not in (describe_mistake(error) or "")
+    monkeypatch.setenv("DVC_STAGE", "train")
+    assert (describe_mistake(error) or "").endswith("git checkout and dvc checkout bring them back")

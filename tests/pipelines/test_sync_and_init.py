@@ -66,7 +66,7 @@ def test_sync_says_in_one_sentence_that_nothing_answers(monkeypatch: pytest.Monk
         sync.main()
     assert stopped.value.code == (
         "sync: MLflow at http://127.0.0.1:9 takes nothing (connection refused): 1 runs wait; "
-        "start it, or set MLFLOW_TRACKING_URI"
+        "see that it answers, or set MLFLOW_TRACKING_URI"
     )
 
 

@@ -13,6 +13,7 @@ from dcal.tracking import (
     Environment,
     NullTracker,
     RunRecord,
+    delivery,
     list_spools,
     name_run,
     remove_spool,
@@ -20,6 +21,7 @@ from dcal.tracking import (
     start_run,
 )
 from dcal.tracking.tracker import SpooledTracker
+from pipelines import sync
 from tests.tracking.conftest import RUN_KEY, STARTED
 
 pytestmark = pytest.mark.usefixtures("ready_database", "impatient")
@@ -112,8 +114,11 @@ def test_a_later_stage_adds_to_the_same_run(start: Start, environment: Environme
 def test_a_later_stage_sends_first_what_an_earlier_one_could_not(
     start: Start, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse() -> None:
+        raise ConnectionError("Connection refused")
+
     with monkeypatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setattr(delivery, "connect", refuse)
         first = start()
         first.log_metrics({"train/loss": 2.0}, step=1)
         assert not first.close(patience=0.2)
@@ -124,6 +129,35 @@ def test_a_later_stage_sends_first_what_an_earlier_one_could_not(
     run = read_run(second.run_id)
     assert run.data.metrics == {"train/loss": 2.0, "test/both/top1_accuracy": 0.5}
     assert run.data.params["seed"] == "0"
+
+
+def test_a_run_waits_for_its_own_server_and_goes_to_another_only_when_told_to(
+    start: Start,
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        first = start()
+        first.log_metrics({"train/loss": 2.0}, step=1)
+        first.close(patience=0.2)
+    second = resume(make_record(environment, None, RUN_KEY))
+    second.log_scores({"test/both/top1_accuracy": 0.5})
+    second.end()
+    assert second.run_id is None
+    assert (
+        f"mlflow-spool/{RUN_KEY} is of MLflow at http://127.0.0.1:9, and MLFLOW_TRACKING_URI leads "
+        "to sqlite:///mlflow.db"
+    ) in caplog.text
+    (summary,) = list_spools(work_root())
+    waiting = summary.num_waiting
+    assert waiting > 3
+    sync.move_here()
+    assert sync.send(list_spools(work_root())[0]) == 0
+    run = read_run(summary.spool.read_state().run_id)
+    assert run.data.metrics == {"train/loss": 2.0, "test/both/top1_accuracy": 0.5}
+    assert summary.spool.find_home() == "sqlite:///mlflow.db"
 
 
 @pytest.mark.parametrize("knows", ["run_id", "run_key", "old record"])

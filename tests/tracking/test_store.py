@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -91,3 +92,25 @@ def test_a_process_killed_while_it_makes_the_database_leaves_none_that_is_half_m
 
     assert find_experiment(connect(), "finches")
     assert not list(root.glob(".part-*"))
+
+
+def test_the_database_of_a_copied_project_names_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dcal.tracking.store import connect, find_experiment
+
+    original, copy = tmp_path / "original", tmp_path / "a copy"
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(original))
+    client = connect()
+    run = client.create_run(find_experiment(client, "finches"))
+    shutil.copytree(original, copy)
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(copy))
+    client = connect()
+    expected = (copy / "mlruns").as_uri()
+    assert client.get_run(run.info.run_id).info.artifact_uri.startswith(expected)
+    made = client.create_run(find_experiment(client, "finches"))
+    assert made.info.artifact_uri.startswith(expected)
+    # MLflow keeps in mind where the files of a run are, hence the one of before last.
+    for run_id in (made.info.run_id, run.info.run_id):
+        client.log_text(run_id, "seen", "note.txt")
+    assert len(list(copy.rglob("note.txt"))) == 2 and not list(original.rglob("note.txt"))

@@ -60,7 +60,12 @@ def test_all_damaged_is_as_none(folder: CheckpointFolder, caplog: pytest.LogCapt
     for checkpoint in folder.list_checkpoints():
         checkpoint.path.write_bytes(b"")
     assert folder.find_newest() is None
-    assert caplog.text.count("is damaged") == 2
+    assert [message.rpartition("; ")[2] for message in caplog.messages] == [
+        "the one before is used",
+        "there is none before it, so training starts from the beginning",
+    ]
+    # They are committed and shown to others: nothing of this machine.
+    assert all(message.startswith("checkpoints/f00d/step-") for message in caplog.messages)
 
 
 def test_a_run_keeps_its_name_and_start_over_attempts(folder: CheckpointFolder) -> None:

@@ -147,7 +147,8 @@ def _list_pictures(folder: Path, ignored: Counter[str]) -> list[Path]:
             if is_picture(path):
                 pictures.append(path)
             else:
-                ignored["hidden files" if name.startswith(".") else "other suffixes"] += 1
+                kind = "hidden files" if name.startswith(".") else "other suffixes or no file"
+                ignored[kind] += 1
     return sorted(pictures)
 
 

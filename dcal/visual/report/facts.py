@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from dcal.data.index import SPLITS
@@ -183,9 +184,18 @@ def _started(run: RunRecord) -> str:
     return datetime.fromisoformat(run.started).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def _hide_folder(path: str | None) -> str | None:
+    """Leave out where on this machine something lies; the page is for others."""
+    if path is None or not Path(path).is_absolute():
+        return path
+    return f".../{Path(path).name}"
+
+
 def _dump_parameters(inputs: ReportInputs) -> str:
     import yaml
 
     tree = inputs.config.model_dump(mode="json")
+    for section, key in (("dataset", "source"), ("model", "weights"), ("evaluate", "weights")):
+        tree[section][key] = _hide_folder(tree[section][key])
     text: str = yaml.safe_dump(tree, sort_keys=False, default_flow_style=False)
     return text.rstrip()

@@ -181,7 +181,10 @@ def _gallery_note(inputs: ReportInputs, *, num_shown: int) -> str:
             "may not be redistributed, so none of its pictures is on this page."
         )
     num_wrong = int((~table["is_correct"].astype(bool)).sum())
-    note = f"{len(table)} test pictures drawn by the run's seed, {num_wrong} of them wrong"
+    note = (
+        f"{len(table)} test pictures drawn by the run's seed, half of them from the wrong ones "
+        f"where there are as many: {num_wrong} are wrong"
+    )
     if num_shown < len(table):
         note += f"; the first {num_shown} are shown, all are in {inputs.gallery_folder.as_posix()}"
     return note + "."

@@ -71,6 +71,7 @@ def test_everything_left_out_is_counted(tmp_path: Path) -> None:
     (tmp_path / "train/a/.DS_Store").write_text("x")
     (tmp_path / "train/a/Thumbs.db").write_text("x")
     (tmp_path / "train/a/notes.txt").write_text("x")
+    os.mkfifo(tmp_path / "train/a/pipe.jpg")  # to open it would wait for ever
     (tmp_path / "train/a/door").symlink_to(tmp_path / "test")
     (tmp_path / "train/.hidden").mkdir()
     write_picture(tmp_path / "train/stray.png", seed=3)
@@ -78,7 +79,7 @@ def test_everything_left_out_is_counted(tmp_path: Path) -> None:
         "ignored (files outside a class folder): 1",
         "ignored (hidden files): 2",
         "ignored (links to folders): 1",
-        "ignored (other suffixes): 2",
+        "ignored (other suffixes or no file): 3",
         "ignored (folders beside train and test): extra",
     ]
 
