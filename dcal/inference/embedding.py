@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcal.models.dcal import DCAL, DCALOutput
+from dcal.training.branches import choose_sides
 
 Branch = Literal["sa", "glca", "both"]
 
@@ -60,7 +61,8 @@ def iterate_embeddings(
 
     Args:
         model: In evaluation mode; it is moved to `device`.
-        loader: Batches with `image` and `row`.
+        loader: Batches with `image` and `row`, and `camera` and `view` where the model takes side
+            information and they are known.
         branches: Those wanted; `sa` alone costs the plain backbone only.
         device: Where to run.
         flip: Take the mean of the features of a picture and of its mirror image.
@@ -73,9 +75,10 @@ def iterate_embeddings(
     network = without_glca(model) if set(branches) == {"sa"} else model
     for batch in loader:
         images = batch["image"].to(device)
-        features = _collect(network(images), branches)
+        sides = choose_sides(batch, model.config, device=device)
+        features = _collect(network(images, **sides), branches)
         if flip:
-            mirrored = _collect(network(images.flip(-1)), branches)
+            mirrored = _collect(network(images.flip(-1), **sides), branches)
             features = {name: (features[name] + mirrored[name]) / 2 for name in features}
         yield (
             batch["row"],

@@ -13,7 +13,16 @@ from dcal.models.dcal import DCAL
 from dcal.paths import compute_file_digest
 
 # Of the card's config: what evaluation does, not how the model came to be.
-_MODEL_KEYS = ("backbone", "image_size", "stride", "top_r", "readout", "glca_blocks")
+_MODEL_KEYS = (
+    "backbone",
+    "image_size",
+    "stride",
+    "top_r",
+    "readout",
+    "glca_blocks",
+    "side_information",
+    "side_scale",
+)
 _TRANSFORM_KEYS = ("resize", "test_crop", "interpolation")
 _SHOWN_DIGITS = 12
 
@@ -55,23 +64,37 @@ def open_embedder(path: str | Path, *, flip: bool = False) -> tuple[DCAL, Transf
     """
     model = load_model(path)
     try:
-        settings = model.card["preprocessing"], model.card["config"]["transforms"]
-        transforms = TransformsConfig.model_validate(settings[1])
-        mean, std = list(settings[0]["mean"]), list(settings[0]["std"])
+        transform = build_transform(model)
     except (KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{Path(path).with_suffix('.json')}: expected config.transforms and preprocessing, "
             f"which say how pictures are prepared ({reason}); train the model anew"
         ) from None
-    transform = build_test_transform(transforms, model.config.image_size, mean=mean, std=std)
-    recipe = Recipe(
+    return model, transform, describe_recipe(model, path, flip=flip)
+
+
+def build_transform(model: DCAL) -> Transform:
+    """Return what prepares a picture for a trained model, as its card says."""
+    preprocessing = model.card["preprocessing"]
+    return build_test_transform(
+        TransformsConfig.model_validate(model.card["config"]["transforms"]),
+        model.config.image_size,
+        mean=list(preprocessing["mean"]),
+        std=list(preprocessing["std"]),
+    )
+
+
+def describe_recipe(model: DCAL, path: str | Path, *, flip: bool = False) -> Recipe:
+    """Return the recipe of a loaded model's embeddings; its card says how pictures are prepared."""
+    preprocessing = model.card["preprocessing"]
+    return Recipe(
         model_digest=compute_file_digest(path),
         model=_select(model.card["config"]["model"], _MODEL_KEYS),
-        preprocessing=_select(settings[1], _TRANSFORM_KEYS) | {"mean": mean, "std": std},
+        preprocessing=_select(model.card["config"]["transforms"], _TRANSFORM_KEYS)
+        | {name: list(preprocessing[name]) for name in ("mean", "std")},
         flip=flip,
     )
-    return model, transform, recipe
 
 
 def _select(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -38,11 +38,19 @@ def collect_predictions(
     }
 
 
-def choose_sides(batch: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """Return the batch's cameras and views where the model takes side information."""
-    if config.side_information == "none":
-        return {}
-    return {"cameras": batch["camera"], "views": batch["view"]}
+def choose_sides(
+    batch: Mapping[str, Tensor], config: ModelConfig, *, device: torch.device | None = None
+) -> dict[str, Tensor]:
+    """Return the batch's cameras and views where the model takes side information.
+
+    A batch of pictures without an index has none: they are then not known.
+    """
+    names = {} if config.side_information == "none" else {"cameras": "camera", "views": "view"}
+    return {
+        name: batch[column].to(device) if device else batch[column]
+        for name, column in names.items()
+        if column in batch
+    }
 
 
 def compute_embeddings(output: DCALOutput) -> dict[str, Tensor]:
