@@ -42,7 +42,7 @@ def draw_lists(
         queries: predictions.parquet of the evaluate stage.
         lists: ranked_lists.csv of the evaluate stage.
         folder: Gets a PNG for each of `TITLES` and index.csv; nothing but the latter where
-            `rollout.num_images` is 0.
+            `rollout.num_images`, of which a list counts as four, is below that.
         device: Where to run.
 
     Returns:
@@ -50,7 +50,7 @@ def draw_lists(
     """
     rollout, branch = scoring.config.rollout, list_ranked_branches(queries)[-1]
     precisions = queries[f"{branch}_average_precision"].to_numpy()
-    num = rollout.num_images // 2
+    num = rollout.num_images // 4  # a query is a row of pictures
     chosen = {
         "queries": choose_queries(precisions, num=num, seed=scoring.config.seed),
         "worst": find_worst_queries(precisions, num=num),

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from dcal.config import EvaluateConfig
-from dcal.data.identities import JUNK
 from dcal.inference.embedding import Branch, compute_embeddings, list_embedding_branches
 from dcal.inference.features import Features
 from dcal.inference.recipe import describe_recipe
 from dcal.inference.scoring import Scoring, build_scoring_loader
-from dcal.metrics.matches import UNKNOWN, Matches, find_matches
 from dcal.metrics.nearest import Nearest, Rule, find_nearest
 from dcal.metrics.ranking import RankingResult, describe_invalid
 from dcal.metrics.reranking import RerankingOptions
-from dcal.training.retrieval import list_scores, rank_embeddings
+from dcal.training.retrieval import list_scores, match_table, rank_embeddings
 
 KEPT_COLUMNS = ["path", "sha256", "split", "identity", "camera", "view"]
 
@@ -133,27 +130,8 @@ def find_lists(
         queries,
         gallery,
         num=num,
-        matches=match_sides(features.table),
+        matches=match_table(features.table),
         rule=rule,
         normalize=False,
         memory_limit=memory_limit,
-    )
-
-
-def match_sides(table: pd.DataFrame) -> Matches:
-    """Return who is whom of a table of queries and gallery pictures."""
-    sides = {split: table.loc[table["split"] == split] for split in ("query", "gallery")}
-    cameras = {
-        split: rows["camera"].fillna(UNKNOWN).to_numpy(dtype=np.int64)
-        for split, rows in sides.items()
-    }
-    identities = {split: rows["identity"].to_numpy(dtype=np.int64) for split, rows in sides.items()}
-    return find_matches(
-        identities["query"],
-        identities["gallery"],
-        cameras["query"],
-        cameras["gallery"],
-        junk_identity=JUNK,
-        num_queries=len(sides["query"]),
-        num_gallery=len(sides["gallery"]),
     )

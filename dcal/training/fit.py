@@ -30,6 +30,7 @@ from dcal.training.resume import (
     ShouldStop,
     TrainingStopped,
 )
+from dcal.training.retrieval import count_scorable
 from dcal.training.runtime import LIGHTNING_PRECISION, Runtime, prepare_runtime
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def _find_resume_path(folder: CheckpointFolder | None) -> Path | None:
 
 def choose_scored_split(config: Config, loaders: Loaders) -> tuple[str, Loader | None]:
     """Return the split scored after each epoch: test only where it was asked for."""
+    _require_scorable(config, loaders)
     if config.train.selection == "test":
         return "test", loaders.test
     if config.train.selection == "val" and loaders.val is None:
@@ -170,6 +172,20 @@ def choose_scored_split(config: Config, loaders: Loaders) -> tuple[str, Loader |
             "and run the prepare stage, or take train.selection=last"
         )
     return "val", loaders.val
+
+
+def _require_scorable(config: Config, loaders: Loaders) -> None:
+    """Refuse a choice of the epoch by a split that ranks nothing."""
+    split = config.train.selection
+    if config.dataset.kind != "reid" or split == "last" or (split == "val" and not loaders.val):
+        return
+    chosen = ["val"] if split == "val" else ["query", "gallery"]
+    if not count_scorable(loaders.table.loc[loaders.table["split"].isin(chosen)]):
+        raise ValueError(
+            f"train.selection={split}: no picture of that split has a match to be found (its "
+            "identity under another camera), so no epoch can be chosen by it; take "
+            "train.selection=last, or hold out more identities (dataset.val_ratio)"
+        )
 
 
 def describe_run(model: DCAL, config: Config, loaders: Loaders, runtime: Runtime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dcal.data.identities import JUNK
-from dcal.metrics.matches import UNKNOWN
+from dcal.metrics.matches import UNKNOWN, Matches, find_matches
 from dcal.metrics.ranking import RankingResult, evaluate_ranking
 
 SCORED_RANKS = (1, 5, 10)
@@ -48,14 +48,25 @@ class RetrievalMeter:
         return scores
 
 
-def rank_embeddings(embeddings: Tensor, table: pd.DataFrame, **options: Any) -> RankingResult:
-    """Rank the gallery pictures for the query ones, or, in val, each picture against all others.
+class Roles(NamedTuple):
+    """Who asks, who may be found, and what is known of each picture of a table, (N,)."""
 
-    Args:
-        embeddings: (N, D), normalised.
-        table: Their rows of the index, in the same order.
-        options: Of `evaluate_ranking`.
-    """
+    is_query: NDArray[np.bool_]
+    is_gallery: NDArray[np.bool_]
+    identities: NDArray[np.int64]
+    cameras: NDArray[np.int64]
+
+    def list_sides(self) -> dict[str, Any]:
+        """Return identities and cameras as `evaluate_ranking` takes them."""
+        return {
+            f"{side}_{name}": values[is_on]
+            for side, is_on in (("query", self.is_query), ("gallery", self.is_gallery))
+            for name, values in (("identities", self.identities), ("cameras", self.cameras))
+        }
+
+
+def assign_roles(table: pd.DataFrame) -> Roles:
+    """Let queries ask for gallery pictures, or, in val, each picture for all others."""
     splits = table["split"].to_numpy()
     is_query, is_gallery = (splits == "query", splits == "gallery")
     cameras = table["camera"].fillna(UNKNOWN).to_numpy(dtype=np.int64)
@@ -64,14 +75,39 @@ def rank_embeddings(embeddings: Tensor, table: pd.DataFrame, **options: Any) -> 
         # where not, a camera of its own does.
         is_query = is_gallery = np.ones(len(table), dtype=bool)
         cameras = _give_own_cameras(cameras)
-    identities = table["identity"].to_numpy(dtype=np.int64)
+    return Roles(is_query, is_gallery, table["identity"].to_numpy(dtype=np.int64), cameras)
+
+
+def match_table(table: pd.DataFrame) -> Matches:
+    """Return who is whom of a table."""
+    roles = assign_roles(table)
+    return find_matches(
+        **roles.list_sides(),
+        junk_identity=JUNK,
+        num_queries=int(roles.is_query.sum()),
+        num_gallery=int(roles.is_gallery.sum()),
+    )
+
+
+def count_scorable(table: pd.DataFrame) -> int:
+    """Count the queries that have a match to be found."""
+    matches = match_table(table)
+    return sum(not matches.find_same(query)[1].all() for query in range(matches.num_queries))
+
+
+def rank_embeddings(embeddings: Tensor, table: pd.DataFrame, **options: Any) -> RankingResult:
+    """Rank the pictures that may be found for those that ask; see `assign_roles`.
+
+    Args:
+        embeddings: (N, D), normalised.
+        table: Their rows of the index, in the same order.
+        options: Of `evaluate_ranking`.
+    """
+    roles = assign_roles(table)
     return evaluate_ranking(
-        query_features=embeddings[torch.from_numpy(is_query)],
-        gallery_features=embeddings[torch.from_numpy(is_gallery)],
-        query_identities=identities[is_query],
-        gallery_identities=identities[is_gallery],
-        query_cameras=cameras[is_query],
-        gallery_cameras=cameras[is_gallery],
+        query_features=embeddings[torch.from_numpy(roles.is_query)],
+        gallery_features=embeddings[torch.from_numpy(roles.is_gallery)],
+        **roles.list_sides(),
         normalize=False,
         junk_identity=JUNK,
         **options,
