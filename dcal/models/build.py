@@ -83,7 +83,7 @@ def load_model(path: str | Path) -> DCAL:
     try:
         config = ModelConfig.model_validate({**card["config"]["model"], "weights": "none"})
         num_classes = len(card["class_names"])
-        sides = {f"num_{name}": len(known) for name, known in card["sides"].items()}
+        sides = {f"num_{name}": len(known) for name, known in card.get("sides", {}).items()}
     except (KeyError, TypeError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(

@@ -7,11 +7,11 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -39,13 +39,13 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: str, status: int = 0) -> Result:
+def run(*arguments: str, status: int = 0) -> Any:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == status, result.output + repr(result.exception)
     return result
 
 
-def embed(*options: str, status: int = 0) -> Result:
+def embed(*options: str, status: int = 0) -> Any:
     return run("embed", "model.safetensors", "photos", "--output", "g", *options, status=status)
 
 
