@@ -55,6 +55,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
+def finished_reid(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a clone whose Re-ID pipeline ran once at smoke size; do not change it, copy it."""
+    project = clone(tmp_path_factory.mktemp("finished_reid") / "project")
+    project.compose("preset=reid", "dataset=vehicles_smoke", "train.epochs=2")
+    assert project.repro() == STAGES
+    return project
+
+
+@pytest.fixture(scope="session")
 def grocery_archive() -> Path:
     """Return real photographs in folders of classes."""
     return find_real_data("grocery.tar")

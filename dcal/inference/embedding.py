@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from dcal.models.dcal import DCAL, DCALOutput
 from dcal.training.branches import choose_sides
 
 Branch = Literal["sa", "glca", "both"]
+BRANCHES: tuple[Branch, ...] = get_args(Branch)
 
 
 def list_embedding_branches(model: DCAL) -> tuple[Branch, ...]:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dcal.inference.embedding import Branch
+from dcal.inference.embedding import BRANCHES, Branch
 from dcal.inference.recipe import Recipe
 from dcal.paths import write_together
 from dcal.sentences import to_one_line
@@ -85,7 +85,9 @@ def read_features(path: str | Path, *, recipe: Recipe | None = None) -> Features
     try:
         table = pd.read_parquet(path.with_suffix(".parquet"))
         with safe_open(path, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            # The file has them by name; the last one stands for the model.
+            names = sorted(stream.keys(), key=BRANCHES.index)
+            tensors = {name: stream.get_tensor(name) for name in names}
             metadata = dict(stream.metadata() or {})
         written = Recipe.model_validate_json(metadata["recipe"])
     except (SafetensorError, ValueError, OSError, KeyError) as error:

@@ -59,6 +59,7 @@ def test_every_stage_leaves_its_files_and_adds_to_the_run_of_training(
     metrics = read_json("results/evaluate/metrics.json")
     assert (metrics["test/num_queries"], metrics["test/num_gallery"]) == (6, 6)
     features = read_features("runs/evaluate/features.safetensors")
+    assert list(features.embeddings) == ["sa", "glca", "both"]
     queries, gallery = (features.select(split, "both") for split in ("query", "gallery"))
     expected = evaluate_ranking(
         query_features=queries[1],
