@@ -88,7 +88,7 @@ def test_features_and_table_of_two_lengths_are_not_written(tmp_path: Path) -> No
     [
         (
             lambda table: table.head(4),
-            "features of branch both: expected 4, one a row of its table",
+            "features of branch sa: expected 4, one a row of its table",
         ),
         (lambda table: table.iloc[::-1], "lists other pictures, or these in another order"),
         (lambda table: table.assign(sha256="0" * 64), "lists other pictures, or these in another"),
