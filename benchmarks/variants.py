@@ -119,6 +119,8 @@ def _build_dcal(name: str, job: Job) -> DCAL:
         distractor="any",
         stream="clean",
         neck="none",
+        side_information="none",
+        side_scale=0.0,
     )
     return build_model(config, NUM_CLASSES)  # type: ignore[arg-type]
 

@@ -86,7 +86,8 @@ class TransformsConfig(Section):
     """From a decoded picture to a model input of `model.image_size`."""
 
     resize: ImageSize  # (height, width) before the crop
-    train_crop: Literal["random", "none"]
+    train_crop: Literal["random", "pad", "none"]  # pad: resized to the model's size, see `pad`
+    pad: NaturalNumber  # black pixels on each side before the random crop, with train_crop=pad
     test_crop: Literal["center", "none"]  # none = resize straight to the model's size
     flip_ratio: Ratio
     color_jitter: Ratio  # brightness, contrast, saturation; 0 = off. The paper uses none
@@ -109,6 +110,10 @@ class ModelConfig(Section):
     distractor: Literal["any", "other", "same", "mixed", "noise"]
     stream: Literal["clean", "mutual"]  # what the distractor's keys and values come from
     neck: Literal["none", "bnneck"]  # bnneck: the Re-ID head
+    # A learned vector of the picture's camera or view, added to every token (TransReID's SIE);
+    # a camera that is not known, or was not in training, adds none. The paper uses none
+    side_information: Literal["none", "camera", "view", "camera_view"]
+    side_scale: NonNegativeFloat  # what those vectors are multiplied by
 
 
 class BranchValues(Section):
@@ -136,6 +141,8 @@ class TrainConfig(Section):
 
     epochs: Count
     batch_size: Count  # pictures per step and process
+    # Re-ID: batches of batch_size / this many identities; null = pictures in random order
+    images_per_identity: Count | None
     accumulate_steps: Count  # steps whose gradients are added before the optimiser moves
     optimizer: Literal["adamw", "adam", "sgd"]
     lr: PositiveFloat
@@ -165,6 +172,11 @@ class EvaluateConfig(Section):
 
     batch_size: Count
     weights: str | None  # a model file to score; null = what the train stage made
+    # The rest is of Re-ID.
+    flip: bool  # features are the mean over a picture and its mirror image
+    average_precision: Literal["rectangle", "trapezoid"]  # trapezoid: Market's and VeRi's own code
+    rerank: bool  # k-reciprocal re-ranking too, beside the plain scores
+    memory_mb: Count  # that ranking may take beside the features
 
 
 class RolloutConfig(Section):
@@ -200,14 +212,36 @@ class Config(Section):
                 f"train.warmup_epochs: expected at most train.epochs, which is "
                 f"{self.train.epochs}; got {self.train.warmup_epochs:g}. Lower it, or train longer"
             )
-        if self.dataset.kind == "reid":
-            raise ValueError("dataset.kind: reid is not built yet: expected fgvc; got reid")
-        for key, value in (("loss.triplet", self.loss.triplet), ("model.neck", self.model.neck)):
-            if value != "none":
-                raise ValueError(
-                    f"{key}: expected none for an fgvc dataset, because it is for reid; got {value}"
-                )
+        if self.dataset.kind == "fgvc":
+            self._refuse_reid_keys()
+        self._check_identity_batches()
         return self
+
+    def _refuse_reid_keys(self) -> None:
+        for key, value, expected in (
+            ("loss.triplet", self.loss.triplet, "none"),
+            ("model.neck", self.model.neck, "none"),
+            ("model.side_information", self.model.side_information, "none"),
+            ("train.images_per_identity", self.train.images_per_identity, None),
+        ):
+            if value != expected:
+                raise ValueError(
+                    f"{key}: expected {expected or 'null'} for an fgvc dataset, because it is for "
+                    f"reid; got {value}"
+                )
+
+    def _check_identity_batches(self) -> None:
+        size = self.train.images_per_identity
+        if self.loss.triplet != "none" and (size is None or size < 2):
+            raise ValueError(
+                "train.images_per_identity: expected at least 2 while loss.triplet is on, because "
+                f"a picture needs another one of its identity in the batch; got {size or 'null'}"
+            )
+        if size is not None and (self.train.batch_size % size or self.train.batch_size == size):
+            raise ValueError(
+                f"train.batch_size: expected a multiple of train.images_per_identity, which is "
+                f"{size}, for two identities at least; got {self.train.batch_size}"
+            )
 
 
 def load_config(path: str | Path = "params.yaml", overrides: Sequence[str] = ()) -> Config:

@@ -45,6 +45,7 @@ os.chdir(project)
 torch.set_flush_denormal(True)
 scoring = open_scoring(load_config("params.yaml"))
 model = scoring.model
+split = "query" if scoring.config.dataset.kind == "reid" else "test"
 device = torch.device(resolve_runtime(scoring.config.train).accelerator)
 depths = range(1, model.num_blocks + 1)
 selecting = get_selection_depth(model)
@@ -63,8 +64,8 @@ display(
 # so on.
 
 # %% alt="Rollouts over more and more blocks, each row one test picture"
-rows = scoring.pictures.select("test").index[:4].tolist()
-images = next(iter(build_scoring_loader(scoring, "test", rows=rows)))["image"]
+rows = scoring.pictures.select(split).index[:4].tolist()
+images = next(iter(build_scoring_loader(scoring, split, rows=rows)))["image"]
 drawn = sorted({int(depth) for depth in np.linspace(1, model.num_blocks, 7)})
 columns = ["picture", *drawn] if show_pictures else drawn
 with house_style():
@@ -95,11 +96,11 @@ if not show_pictures:
 # %% alt="Share of the rollout that lies on the parts, by number of blocks"
 scores = pd.DataFrame()
 if scoring.pictures.report.discriminative_parts:
-    rows = scoring.pictures.select("test").index[:num_scored].tolist()
+    rows = scoring.pictures.select(split).index[:num_scored].tolist()
     tables = [
         score_looking(
             model,
-            build_scoring_loader(scoring, "test", rows=rows),
+            build_scoring_loader(scoring, split, rows=rows),
             build_masks(scoring),
             device=device,
             num_blocks=depth,

@@ -22,6 +22,7 @@ from dcal.inference.scoring import (
     describe_scored_config,
     list_branches,
     open_scoring,
+    read_predictions,
     score_predictions,
 )
 from dcal.metrics.classification import compute_confusion
@@ -34,6 +35,7 @@ from dcal.tracking import (
     start_run,
 )
 from dcal.training.runtime import resolve_runtime
+from pipelines.evaluate_reid import evaluate_reid
 from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
 
@@ -48,6 +50,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = load_config("params.yaml")
     scoring = open_scoring(config)
+    if config.dataset.kind == "reid":
+        track_ranking(config, scoring, evaluate_reid(config, scoring))
+    else:
+        evaluate_classes(config, scoring)
+
+
+def evaluate_classes(config: Config, scoring: Scoring) -> None:
+    """Score the classes of the test split, and write what was found."""
     predictions = predict(scoring)
     metrics = score_predictions(predictions, split=SPLIT)
     confusion = count_confusion(predictions, scoring)
@@ -110,6 +120,20 @@ def track(
     tracker.log_figure(draw_confusion(confusion.numpy(), names, branch=branch), "confusion")
     for name in ("confusion", "per_class"):
         tracker.log_file(RESULTS / f"{name}.csv", "evaluate")
+    tracker.end()
+
+
+def track_ranking(config: Config, scoring: Scoring, metrics: dict[str, float]) -> None:
+    """Add Re-ID scores, their curves and tables to the MLflow run."""
+    from dcal.visual.ranking_curves import draw_cmc
+
+    tracker = open_tracker(config, scoring)
+    tracker.log_scores(metrics)
+    queries = read_predictions(RUNS / "predictions.parquet")
+    tracker.log_figure(draw_cmc(queries), "cmc")
+    for name in ("confusion", "per_class"):
+        tracker.log_file(RESULTS / f"{name}.csv", "evaluate")
+    tracker.log_file(RUNS / "ranked_lists.csv", "evaluate")
     tracker.end()
 
 

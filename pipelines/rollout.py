@@ -28,12 +28,14 @@ from dcal.training.runtime import resolve_runtime
 from dcal.visual.attention_maps import save_gallery
 from dcal.visual.gallery import build_gallery
 from pipelines.guard import leave_with_dvc
+from pipelines.rollout_reid import draw_lists
 from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
 
 SPLIT = "test"
 RESULTS, GALLERY = Path("results/rollout"), Path("runs/rollout")
+LISTS = Path("runs/evaluate/ranked_lists.csv")
 
 
 def main() -> None:
@@ -47,20 +49,36 @@ def main() -> None:
         "runs/evaluate/predictions.parquet", command=name_command(config, "evaluate")
     )
     masks = build_masks(scoring)
-    overlays, table = build_gallery(scoring, predictions, masks, split=SPLIT, device=device)
+    if config.dataset.kind == "reid":
+        lists = read_lists(command=name_command(config, "evaluate"))
+        table = draw_lists(scoring, predictions, lists, GALLERY, device=device)
+    else:
+        overlays, table = build_gallery(scoring, predictions, masks, split=SPLIT, device=device)
+        save_gallery(GALLERY, overlays, table)
     summary, counts = score(scoring, masks, device=device)
     metrics = flatten_localization(summary, split=SPLIT) | counts
-    save_gallery(GALLERY, overlays, table)
     with write_atomically(RESULTS / "localization.csv") as temporary:
         summary.to_csv(temporary, index=False)
     write_json(RESULTS / "metrics.json", metrics)
     track(config, metrics, names=table["name"].tolist())
-    logger.info("%d overlays in %s", len(table), GALLERY)
+    what = "figures of ranked lists" if config.dataset.kind == "reid" else "overlays"
+    logger.info("%d %s in %s", len(table), what, GALLERY)
     for row in summary.to_dict("records"):
         logger.info("%-9s %-15s %.3f (chance %.3f)", *(row[key] for key in _LOGGED))
 
 
 _LOGGED = ("branch", "score", "value", "chance")
+
+
+def read_lists(*, command: str) -> pd.DataFrame:
+    """Read the ranked lists that the evaluate stage wrote.
+
+    Raises:
+        FileNotFoundError: It has not run; the message names `command`.
+    """
+    if not LISTS.is_file():
+        raise FileNotFoundError(f"{LISTS}: no such file; run: {command}")
+    return pd.read_csv(LISTS)
 
 
 def build_masks(scoring: Scoring) -> PartMasks:
@@ -79,7 +97,8 @@ def score(
     if not scoring.pictures.report.discriminative_parts:
         logger.info("no part annotation: overlays only, no scores")
         return summarise_localization(pd.DataFrame()), {}
-    rows = scoring.pictures.select(SPLIT).index.to_numpy()
+    split = "query" if scoring.config.dataset.kind == "reid" else SPLIT
+    rows = scoring.pictures.select(split).index.to_numpy()
     if rollout.score_images is not None and rollout.score_images < len(rows):
         seed = np.random.SeedSequence(scoring.config.seed, spawn_key=(_SCORED_CHOICE,))
         generator = np.random.default_rng(seed)
@@ -88,7 +107,7 @@ def score(
         return summarise_localization(pd.DataFrame()), {}
     scores, num_left_out = score_looking(
         model,
-        build_scoring_loader(scoring, SPLIT, rows=rows.tolist()),
+        build_scoring_loader(scoring, split, rows=rows.tolist()),
         masks,
         device=device,
         num_blocks=rollout.num_blocks,

@@ -17,6 +17,13 @@ COLUMNS = {
     "top5_accuracy": "top-5",
     "mean_class_accuracy": "class mean",
     "ece": "ECE",
+    "mean_ap": "mAP",
+    "cmc_1": "rank-1",
+    "cmc_5": "rank-5",
+    "cmc_10": "rank-10",
+    "mean_inp": "mINP",
+    "reranked_mean_ap": "mAP, re-ranked",
+    "reranked_cmc_1": "rank-1, re-ranked",
 }
 PLACES = {
     "report": "reports/report.html",
@@ -34,9 +41,10 @@ def main() -> None:
     if not METRICS.is_file():
         sys.exit(f"summary: {METRICS} is missing; run: dvc repro")
     metrics = json.loads(METRICS.read_text(encoding="utf-8"))
-    table = Table("test split", *COLUMNS.values())
+    found = [name for name in COLUMNS if f"test/sa/{name}" in metrics]
+    table = Table("test split", *(COLUMNS[name] for name in found))
     for branch in BRANCHES:
-        scores = [metrics.get(f"test/{branch}/{name}") for name in COLUMNS]
+        scores = [metrics.get(f"test/{branch}/{name}") for name in found]
         if any(score is not None for score in scores):
             table.add_row(branch, *("" if score is None else f"{score:.4f}" for score in scores))
     console = Console()

@@ -57,7 +57,19 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "dataset": True,
     "train": {"workers", "log_every", "checkpoint_minutes"},
 }
-CODE = ("attention", "data", "losses", "models", "training")
+CODE = (
+    "attention",
+    "data",
+    "losses",
+    # What scores Re-ID, and so chooses the epoch.
+    "metrics/distances.py",
+    "metrics/matches.py",
+    "metrics/positions.py",
+    "metrics/ranking.py",
+    "metrics/reranking.py",
+    "models",
+    "training",
+)
 EDITED = (
     "the finished run is kept: undo the edit, and dvc repro records it without training again; or "
     "keep the edit, and dvc repro trains with it"
@@ -102,7 +114,13 @@ def prepare_run() -> Run:
     mean, std = get_normalisation(config.model.backbone)
     loaders = build_loaders(pictures, config, mean=mean, std=std)
     torch.manual_seed(config.seed)  # of the new heads
-    model = build_model(config.model, num_classes=len(pictures.report.class_names))
+    sides = pictures.list_sides()
+    model = build_model(
+        config.model,
+        num_classes=len(pictures.report.class_names),
+        num_cameras=len(sides.cameras),
+        num_views=len(sides.views),
+    )
     check_rollout_depth(config, model.num_blocks)
     if config.train.selection == "test":
         logger.warning("the weights are selected on the test split: its scores are optimistic")
@@ -203,6 +221,7 @@ def build_card(run: Run, result: TrainingResult) -> dict[str, Any]:
     return {
         "config": run.config.model_dump(mode="json"),
         "class_names": report.class_names,
+        "sides": {name: list(known) for name, known in run.pictures.list_sides()._asdict().items()},
         "preprocessing": {"mean": list(mean), "std": list(std)},
         "weights": result.weights,
         "selection": run.config.train.selection,

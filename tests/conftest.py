@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,14 @@ def own_work_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def keep_denormals() -> Iterator[None]:
+    """Undo for the next test what stages do for the whole process; hypothesis draws denormals."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
 @pytest.fixture
 def repository() -> Path:
     """Return the folder that holds dvc.yaml."""
@@ -45,10 +55,30 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
+def finished_reid(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a clone whose Re-ID pipeline ran once at smoke size; do not change it, copy it."""
+    project = clone(tmp_path_factory.mktemp("finished_reid") / "project")
+    project.compose("preset=reid", "dataset=vehicles_smoke", "train.epochs=2")
+    assert project.repro() == STAGES
+    return project
+
+
+@pytest.fixture(scope="session")
 def grocery_archive() -> Path:
-    """Return real photographs: in `$DCAL_REAL_DATA`, or in shared/data beside the checkout."""
+    """Return real photographs in folders of classes."""
+    return find_real_data("grocery.tar")
+
+
+@pytest.fixture(scope="session")
+def fruit_turn_archive() -> Path:
+    """Return real photographs of identities, named as those of Market-1501."""
+    return find_real_data("fruit_turn.tar")
+
+
+def find_real_data(name: str) -> Path:
+    """Return a file of `$DCAL_REAL_DATA`, or of shared/data beside the checkout."""
     beside = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-    archive = Path(os.environ.get("DCAL_REAL_DATA") or beside) / "grocery.tar"
+    archive = Path(os.environ.get("DCAL_REAL_DATA") or beside) / name
     if not archive.is_file():
         pytest.skip(f"no real photographs: {archive} is not there; set DCAL_REAL_DATA")
     return archive

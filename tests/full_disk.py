@@ -149,6 +149,21 @@ def write_gallery(version: int) -> None:
     save_gallery(Path("runs/rollout"), [make_overlay()] * len(names), pd.DataFrame({"name": names}))
 
 
+def write_features(version: int) -> None:
+    """Embeddings and the table of their pictures, which belong together."""
+    from dcal.inference.features import save_features
+    from tests.inference.test_features import make_features
+
+    save_features("runs/evaluate/features.safetensors", make_features(3000 * (version + 1)))
+
+
+def write_own_gallery(version: int) -> None:
+    """`dcal embed`: a gallery in the place of an older one."""
+    from tests.inference.test_gallery_search import make_gallery
+
+    make_gallery(Path("gallery"), 2000 * (version + 1))
+
+
 def write_report(version: int) -> None:
     """Stage report: both pages."""
     from pipelines import report
@@ -184,6 +199,8 @@ WRITERS: dict[str, Callable[[int], None]] = {
     "evaluate: predictions": write_predictions,
     "evaluate: CSV table": write_confusion,
     "rollout: gallery": write_gallery,
+    "evaluate: features": write_features,
+    "dcal embed: gallery": write_own_gallery,
     "report: pages": write_report,
     "compose: params": compose_params,
 }

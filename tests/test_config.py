@@ -68,8 +68,11 @@ def test_small_numbers_are_numbers_however_they_are_written(text: str, params: P
         ("train.optimizer=lion", r"train\.optimizer: should be 'adamw', 'adam' or 'sgd'; got .*"),
         ("model.image_size=64", r"model\.image_size: .*; got 64"),
         ("model.image_size=[64]", r"model\.image_size\.1: .*"),
-        ("dataset.kind=reid", r"dataset\.kind: reid is not built yet: expected fgvc; got reid"),
         ("loss.triplet=soft", r"loss\.triplet: expected none for an fgvc dataset, .*; got soft"),
+        (
+            "train.images_per_identity=4",
+            r"train\.images_per_identity: expected null for an fgvc dataset, .*; got 4",
+        ),
         ("model.neck=bnneck", r"model\.neck: expected none for an fgvc dataset, .*; got bnneck"),
         (
             "train.warmup_epochs=50",

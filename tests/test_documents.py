@@ -38,13 +38,14 @@ BETWEEN_CLONES = [
 ]
 DVC = [line for line in COMMANDS if line.startswith("dvc ") and line not in BETWEEN_CLONES]
 STAGE = [f"python -m pipelines.{name}" for name in ("fetch", "prepare", "evaluate")]
+CLI = [line for line in COMMANDS if line.startswith("dcal ")]
 # Long, or of another's making: a test of their own below or elsewhere, or none.
 OTHERS = {"xdg-open reports/report.html"}
 
 
 def test_every_command_of_readme_is_of_a_kind_that_is_tested() -> None:
     make = {line for line in COMMANDS if line.startswith("make ")}
-    assert set(COMMANDS) == {*COMPOSE, *DVC, *BETWEEN_CLONES, *STAGE, *OTHERS, *make}
+    assert set(COMMANDS) == {*COMPOSE, *DVC, *BETWEEN_CLONES, *STAGE, *CLI, *OTHERS, *make}
     assert len(COMPOSE) > 3
 
 
@@ -81,6 +82,15 @@ def test_the_commands_of_dvc_run_one_after_the_other(finished: Project, tmp_path
     project.run("git", "commit", "-qm", "Results")
     for command in DVC:
         project.run(*command.split())
+
+
+@pytest.mark.slow
+def test_a_gallery_is_made_and_searched(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    pictures = next((project.folder / "data/raw/birds_smoke/images/test").iterdir())
+    for command in CLI:
+        said = project.run(*command.replace("/path/to/pictures", str(pictures)).split())
+    assert (project.folder / "found.png").is_file() and "0.000" in said
 
 
 @pytest.mark.slow

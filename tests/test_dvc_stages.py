@@ -34,11 +34,12 @@ EXEMPT_IN = {
     "rollout": {"dcal/losses": "branches.py names a type of it; rollouts need no loss"},
     "report": {"dcal/losses": "branches.py names a type of it; rollouts need no loss"},
 }
-# Chosen by name at run time (the birds stand for all sources), or run in a kernel.
-LOADED_BY_NAME = {
-    "fetch": "dcal/data/sources/birds.py",
-    "prepare": "dcal/data/sources/birds.py",
-    "report": "notebooks/02_rollout.py",
+# Chosen by name at run time (those that draw stand for all sources), or run in a kernel.
+DRAWN = ("dcal/data/sources/birds.py", "dcal/data/sources/vehicles.py")
+LOADED_BY_NAME: dict[str, tuple[str, ...]] = {
+    "fetch": DRAWN,
+    "prepare": DRAWN,
+    "report": ("notebooks/02_rollout.py",),
 }
 
 
@@ -74,8 +75,8 @@ def list_imports(path: Path) -> frozenset[Path]:
 
 def list_imported_files(stage: str) -> set[str]:
     """Return all files that a stage's module imports, directly or not, itself included."""
-    places = [f"pipelines/{stage}.py", LOADED_BY_NAME.get(stage)]
-    waiting = [ROOT / place for place in places if place]
+    places = [f"pipelines/{stage}.py", *LOADED_BY_NAME.get(stage, ())]
+    waiting = [ROOT / place for place in places]
     seen: set[Path] = set()
     while waiting:
         path = waiting.pop()
@@ -96,8 +97,10 @@ def is_below(path: str, places: list[str]) -> bool:
 
 
 def list_deps(stage: str) -> list[str]:
-    source_type = "${dataset.source_type}"
-    return [dep.replace(source_type, "birds") for dep in read_stages()[stage]["deps"]]
+    deps: list[str] = read_stages()[stage]["deps"]
+    types = [Path(place).stem for place in DRAWN]
+    chosen = [dep.replace("${dataset.source_type}", name) for dep in deps for name in types]
+    return list(dict.fromkeys(chosen))
 
 
 @pytest.mark.parametrize("stage", STAGES)

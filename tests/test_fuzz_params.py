@@ -133,7 +133,8 @@ def test_a_wrong_value_or_a_missing_one_is_named_by_its_key(
         named = [line.split(": ")[1] for line in str(error).splitlines()[:MAX_LISTED]]
         dotted = ".".join(place)
         contradicts = {"train.batch_size", "train.warmup_epochs", "dataset.kind"}
-        contradicts |= {"loss.triplet", "model.neck"}
+        contradicts |= {"loss.triplet", "model.neck", "model.side_information"}
+        contradicts |= {"train.images_per_identity"}
         assert all(name.startswith(dotted) or name in contradicts for name in named), str(error)
     else:
         # Options are the source's own business, and checked by it.

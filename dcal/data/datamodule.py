@@ -12,10 +12,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from dcal.config import Config, DatasetConfig
-from dcal.data.dataset import DistractorKind, IndexDataset
+from dcal.data.dataset import DistractorKind, IndexDataset, Sides, list_sides
+from dcal.data.identities import JUNK
 from dcal.data.index import IndexReport, read_index
 from dcal.data.raw import raw_root
-from dcal.data.samplers import EpochBatchSampler
+from dcal.data.samplers import EpochBatchSampler, EpochSampler, IdentityBatchSampler
 from dcal.data.transforms import build_test_transform, build_train_transform
 from dcal.paths import index_folder
 
@@ -34,14 +35,22 @@ class Pictures:
         """Return one split's rows; the frame's index is the row in the whole table."""
         return self.table.loc[self.table["split"] == split]
 
+    def list_sides(self) -> Sides:
+        """Return the cameras and views of the train split."""
+        return list_sides(self.select("train"))
+
 
 @dataclass(frozen=True)
 class Loaders:
-    """What a training run reads; `val` is None where nothing was held out."""
+    """What a training run reads; `val` is None where nothing was held out.
+
+    For Re-ID val holds identities of its own, and test the queries, then the gallery.
+    """
 
     train: Loader
     val: Loader | None
     test: Loader
+    table: pd.DataFrame  # the index, whose rows the loaders name
 
 
 def open_pictures(dataset: DatasetConfig) -> Pictures:
@@ -81,20 +90,39 @@ def build_loaders(
         transform=transform,
         seed=config.seed,
         distractor=_distractor_of_loader(config),
+        sides=pictures.list_sides(),
     )
-    sampler = EpochBatchSampler(
-        len(dataset),
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        shuffle=True,
-        rank=rank,
-        world_size=world_size,
+    sampler = build_train_sampler(
+        pictures.select("train"), config, rank=rank, world_size=world_size
     )
     has_val = "val" in pictures.report.counts
     return Loaders(
         train=_build_loader(dataset, sampler, config),
         val=build_test_loader(pictures, config, "val", mean=mean, std=std) if has_val else None,
         test=build_test_loader(pictures, config, "test", mean=mean, std=std),
+        table=pictures.table,
+    )
+
+
+def build_train_sampler(
+    table: pd.DataFrame, config: Config, *, rank: int = 0, world_size: int = 1
+) -> EpochSampler:
+    """Build the sampler of the train split: by identities where Re-ID asks for it, else at random.
+
+    Raises:
+        ValueError: The split has too few pictures or identities for one batch.
+    """
+    train = config.train
+    shared: dict[str, Any] = {
+        "batch_size": train.batch_size,
+        "seed": config.seed,
+        "rank": rank,
+        "world_size": world_size,
+    }
+    if train.images_per_identity is None:
+        return EpochBatchSampler(len(table), shuffle=True, **shared)
+    return IdentityBatchSampler(
+        table["label"].to_numpy(), images_per_identity=train.images_per_identity, **shared
     )
 
 
@@ -108,17 +136,28 @@ def build_test_loader(
 ) -> Loader:
     """Build a loader over one split in the index's order, without augmentation, nothing dropped.
 
+    `test` of a Re-ID set is its queries, then its gallery without pictures that no ranking has.
+
     Raises:
         ValueError: The index has no such split, or sizes do not fit.
     """
     table = pictures.select(split)
+    if split == "test" and config.dataset.kind == "reid":
+        table = pd.concat([pictures.select("query"), pictures.select("gallery")])
+        table = table.loc[table["identity"] != JUNK]
     if table.empty:
         raise ValueError(
             f"dataset {pictures.report.dataset}: no {split} split; "
             f"its pictures: {pictures.report.counts}"
         )
     transform = build_test_transform(config.transforms, config.model.image_size, mean=mean, std=std)
-    dataset = IndexDataset(table, root=pictures.root, transform=transform, seed=config.seed)
+    dataset = IndexDataset(
+        table,
+        root=pictures.root,
+        transform=transform,
+        seed=config.seed,
+        sides=pictures.list_sides(),
+    )
     sampler = EpochBatchSampler(
         len(dataset), batch_size=config.evaluate.batch_size, seed=config.seed, shuffle=False
     )
@@ -132,7 +171,7 @@ def _distractor_of_loader(config: Config) -> DistractorKind | None:
     return None
 
 
-def _build_loader(dataset: IndexDataset, sampler: EpochBatchSampler, config: Config) -> Loader:
+def _build_loader(dataset: IndexDataset, sampler: EpochSampler, config: Config) -> Loader:
     workers = config.train.workers
     # A generator of its own: otherwise each new iteration would draw from the global one.
     generator = torch.Generator().manual_seed(config.seed)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -23,10 +25,37 @@ logger = logging.getLogger(__name__)
 DistractorKind = Literal["same", "mixed", "noise"]
 
 
+class Sides(NamedTuple):
+    """The cameras and views of the train split, ascending; empty where there are none."""
+
+    cameras: tuple[int, ...] = ()
+    views: tuple[int, ...] = ()
+
+
+NO_SIDES = Sides()
+
+
+def list_sides(train: pd.DataFrame) -> Sides:
+    """Return the cameras and views that the train split knows."""
+    return Sides(
+        *(
+            tuple(sorted(int(number) for number in train[column].dropna().unique()))
+            for column in ("camera", "view")
+        )
+    )
+
+
+def find_places(numbers: pd.Series, known: Sequence[int]) -> NDArray[np.int64]:
+    """Return the place of each number among the known ones; -1 = none."""
+    places = {number: place for place, number in enumerate(known)}
+    return np.array([-1 if n is pd.NA else places.get(int(n), -1) for n in numbers], dtype=np.int64)
+
+
 class IndexDataset(Dataset[dict[str, Any]]):
     """One split of an index; keys are (epoch, position in the split).
 
-    An item holds `image` (3, height, width), `label`, `row` (the picture's row in the index) and,
+    An item holds `image` (3, height, width), `label`, `row` (the picture's row in the index),
+    `camera` and `view` (their place among those of training, -1 = not known or not among them) and,
     where a distractor kind is given, `distractor_image` of the same shape: `same` is another
     picture of the class, `mixed` is that or a picture of another class with equal chance, `noise`
     is standard normal after normalising. A picture never distracts itself: where a class has one
@@ -41,6 +70,7 @@ class IndexDataset(Dataset[dict[str, Any]]):
         transform: Transform,
         seed: int,
         distractor: DistractorKind | None = None,
+        sides: Sides = NO_SIDES,
     ) -> None:
         self.root = root
         self.transform = transform
@@ -49,6 +79,8 @@ class IndexDataset(Dataset[dict[str, Any]]):
         self._paths = table["path"].tolist()
         self._labels = table["label"].to_numpy()
         self._rows = table.index.to_numpy()
+        self._cameras = find_places(table["camera"], sides.cameras)
+        self._views = find_places(table["view"], sides.views)
         if distractor in ("same", "mixed"):
             num_single = int((table["label"].value_counts() == 1).sum())
             if num_single:
@@ -75,6 +107,8 @@ class IndexDataset(Dataset[dict[str, Any]]):
             "image": image,
             "label": int(self._labels[index]),
             "row": int(self._rows[index]),
+            "camera": int(self._cameras[index]),
+            "view": int(self._views[index]),
         }
         if self.distractor is not None:
             item["distractor_image"] = self._load_distractor(key, like=image)

@@ -7,18 +7,23 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
+from dcal.data.identities import check_identities, describe_identities
 from dcal.data.measuring import measure_pictures
 from dcal.data.sources import SourceTable, get_source
 from dcal.paths import replace_folder, write_json
 from dcal.sentences import to_one_line
 
 SPLITS = ("train", "val", "test", "query", "gallery")
+SPLITS_OF_KIND = {
+    "fgvc": ("train", "val", "test"),
+    "reid": ("train", "val", "query", "gallery"),
+}
 # Column -> dtype, in the order of the file. Re-ID fills identity, camera and view.
 REQUIRED_COLUMNS = {
     "path": "str",
@@ -53,7 +58,7 @@ class IndexReport(Section):
     redistributable: bool
     counts: dict[str, int]  # pictures by split
     num_left_out: int  # could not be decoded, and dataset.allow_partial is true
-    class_names: list[str]  # in label order
+    class_names: list[str]  # in label order; Re-ID: the train identities
     part_names: list[str]  # a mask's pixel value i + 1 is part i
     discriminative_parts: list[str]
     digest: str  # sha256 of the table, independent of row order and machine
@@ -77,7 +82,7 @@ def build_index(
             none to train on), or a table that breaks the index's rules.
     """
     source = get_source(dataset).build_table(dataset, root)
-    check_table(source)
+    check_table(source, kind=dataset.kind)
     table, errors = measure_pictures(source.table, root, on_picture=on_picture)
     if len(errors):
         _require_allowed(errors, source, table, dataset)
@@ -85,6 +90,9 @@ def build_index(
     table["class_name"] = names[table["label"]]
     table = _canonical(table)
     counts = table["split"].value_counts()
+    warnings = [*source.warnings, *_describe_left_out(errors, source), *_find_copies(table)]
+    if dataset.kind == "reid":
+        warnings += describe_identities(table)
     report = IndexReport(
         dataset=dataset.name,
         kind=dataset.kind,
@@ -95,13 +103,13 @@ def build_index(
         part_names=source.part_names,
         discriminative_parts=source.discriminative_parts,
         digest=compute_digest(table),
-        warnings=[*source.warnings, *_describe_left_out(errors, source), *_find_copies(table)],
+        warnings=warnings,
     )
     return table, report
 
 
-def check_table(source: SourceTable) -> None:
-    """Check what a source lists against the index's rules.
+def check_table(source: SourceTable, *, kind: Literal["fgvc", "reid"]) -> None:
+    """Check what a source lists against the index's rules for `dataset.kind`.
 
     Raises:
         ValueError: One sentence on the first rule that is broken.
@@ -110,15 +118,21 @@ def check_table(source: SourceTable) -> None:
     allowed = set(REQUIRED_COLUMNS) | set(OPTIONAL_COLUMNS)
     if not {"path", "split", "label"} <= set(table.columns) <= allowed:
         raise ValueError(f"index columns: expected path, split, label; got {list(table.columns)}")
-    if not set(table["split"]) <= set(SPLITS):
-        raise ValueError(f"index splits: expected {SPLITS}; got {sorted(set(table['split']))}")
+    if not set(table["split"]) <= set(SPLITS_OF_KIND[kind]):
+        raise ValueError(
+            f"index splits: expected {SPLITS_OF_KIND[kind]} for dataset.kind {kind}; "
+            f"got {sorted(set(table['split']))}"
+        )
     doubled = table["path"][table.duplicated(["split", "path"])]
     if len(doubled):
         raise ValueError(f"index paths: {len(doubled)} listed twice, such as {doubled.iloc[0]}")
     for path in map(PurePosixPath, table["path"]):
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"index paths: expected one below the raw root; got {path}")
-    _check_labels(table, num_classes=len(source.class_names))
+    if kind == "reid":
+        check_identities(table, num_classes=len(source.class_names))
+    else:
+        _check_labels(table, num_classes=len(source.class_names))
     _check_class_names(source.class_names)
     unknown = set(source.discriminative_parts) - set(source.part_names)
     if unknown:

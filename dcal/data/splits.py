@@ -1,4 +1,4 @@
-"""A seeded, stratified share of the training pictures, held out for validation (ours)."""
+"""A seeded share of the training pictures or identities, held out for validation (ours)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,42 @@ def hold_out(table: pd.DataFrame, *, ratio: float, seed: int) -> pd.DataFrame:
         generator = np.random.default_rng([seed, label])
         result.loc[generator.permutation(group)[:quota], "split"] = "val"
     return result
+
+
+def hold_out_identities(table: pd.DataFrame, *, ratio: float, seed: int) -> pd.DataFrame:
+    """Return the table with all rows of a share of its train identities moved to `val`.
+
+    The share is of the identities, to the nearest whole, and two at least: a ranking of one has
+    no wrong answer. They are the first ones of an order that is a function of (seed, the sorted
+    identities), those passed over that no val query could find: seen once, or by one camera only.
+
+    Raises:
+        ValueError: There are not that many to be found, or fewer than two would stay in train.
+    """
+    if ratio == 0:
+        return table
+    train = table.loc[table["split"] == "train"]
+    identities = sorted(set(train["identity"]))
+    quota = max(2, round(ratio * len(identities)))
+    findable = _list_findable(train)
+    if len(findable) < quota or len(identities) - quota < 2:
+        raise ValueError(
+            f"dataset.val_ratio: {ratio} of {len(identities)} train identities holds out {quota}; "
+            f"expected two at least to stay, and as many to choose from: {len(findable)} were seen "
+            "by two cameras or more. Lower it, or set it to 0 to train without a val split"
+        )
+    order = np.random.default_rng(seed).permutation(len(identities))
+    in_order = [identities[place] for place in order if identities[place] in findable]
+    is_moved = (table["split"] == "train") & table["identity"].isin(in_order[:quota])
+    return table.assign(split=table["split"].mask(is_moved, "val"))
+
+
+def _list_findable(train: pd.DataFrame) -> set[int]:
+    """List the identities with two pictures that the camera rule does not keep apart."""
+    groups = train.groupby("identity")["camera"]
+    # A camera that is not known equals no other.
+    num_cameras = groups.nunique() + (groups.size() - groups.count())
+    return set(num_cameras.index[num_cameras >= 2])
 
 
 def _share(sizes: NDArray[np.int64], *, ratio: float) -> NDArray[np.int64]:

@@ -24,8 +24,8 @@ def build_train_transform(
 ) -> Transform:
     """Resize, random crop, flip, colour jitter, normalise, erase; each one only where it is on.
 
-    Sizes are (height, width). Draws from torch's global generator only. Erased areas are 0 after
-    normalising, which is the mean colour.
+    Sizes are (height, width). Draws from torch's global generator only. Padding is black before
+    normalising, and erased areas are 0 after it, which is the mean colour.
 
     Raises:
         ValueError: `transforms.resize` is smaller than the model's size and a crop is on.
@@ -34,6 +34,9 @@ def build_train_transform(
     if transforms.train_crop == "random":
         _require_room(transforms.resize, model_image_size, key="transforms.train_crop")
         steps += [_resize(transforms.resize, transforms), v2.RandomCrop(model_image_size)]
+    elif transforms.train_crop == "pad":
+        crop = v2.RandomCrop(model_image_size, padding=transforms.pad)
+        steps += [_resize(model_image_size, transforms), crop]
     else:
         steps.append(_resize(model_image_size, transforms))
     if transforms.flip_ratio:

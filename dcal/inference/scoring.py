@@ -36,6 +36,8 @@ class Scoring(NamedTuple):
 def open_scoring(config: Config) -> Scoring:
     """Load `evaluate.weights`, or what the train stage made, for this data set.
 
+    A Re-ID set may be any other than the one that the model was trained on.
+
     Picture size and transforms are those of the model's card, whatever the config says now.
 
     Raises:
@@ -45,7 +47,8 @@ def open_scoring(config: Config) -> Scoring:
     path = Path(config.evaluate.weights or TRAINED_MODEL)
     model = load_model(path)
     pictures = open_pictures(config.dataset)
-    _check_class_names(model.card["class_names"], pictures.report.class_names, path=path)
+    if config.dataset.kind == "fgvc":  # Re-ID compares pictures, whoever is on them
+        _check_class_names(model.card["class_names"], pictures.report.class_names, path=path)
     trained = model.card["config"]
     config = config.model_copy(
         update={

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def build_model(config: ModelConfig, num_classes: int) -> DCAL:
+def build_model(
+    config: ModelConfig, num_classes: int, *, num_cameras: int = 0, num_views: int = 0
+) -> DCAL:
     """Build DCAL with the weights that `config.weights` names.
 
     `none` needs neither network nor files; `embedded` comes with this package (`dcal_pico`);
     `hub` is fetched by timm; anything else is the path of a weights file to start from. GLCA
     blocks begin as copies of the SA blocks they run beside, unless the file has its own.
+    `num_cameras` and `num_views` are those of the train split, for `model.side_information`.
 
     Raises:
         ValueError, FileNotFoundError, RuntimeError: One sentence on what does not fit.
@@ -51,10 +54,12 @@ def build_model(config: ModelConfig, num_classes: int) -> DCAL:
         pretrained=config.weights == "hub",
     )
     path = locate_weights(config.weights)
-    if path is None:
-        return DCAL(backbone, config, num_classes=num_classes)
-    report = load_backbone_weights(backbone, path)
-    model = DCAL(backbone, config, num_classes=num_classes)
+    report = None if path is None else load_backbone_weights(backbone, path)
+    model = DCAL(
+        backbone, config, num_classes=num_classes, num_cameras=num_cameras, num_views=num_views
+    )
+    if path is None or report is None:
+        return model
     load_glca_weights(model, path, report)
     logger.info("%s: %s", path.name, report.describe())
     return model
@@ -78,13 +83,14 @@ def load_model(path: str | Path) -> DCAL:
     try:
         config = ModelConfig.model_validate({**card["config"]["model"], "weights": "none"})
         num_classes = len(card["class_names"])
+        sides = {f"num_{name}": len(known) for name, known in card.get("sides", {}).items()}
     except (KeyError, TypeError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{path.with_suffix('.json')}: not the card of a model of this version ({reason}); "
             "train it anew, or start from its weights with model.weights"
         ) from None
-    model = build_model(config, num_classes=num_classes)
+    model = build_model(config, num_classes=num_classes, **sides)
     tensors, _ = read_tensors(path)
     expected = {name: value.shape for name, value in model.state_dict().items()}
     if expected != {name: value.shape for name, value in tensors.items()}:

@@ -34,6 +34,7 @@ from dcal.models.blocks import (
     project_queries_keys,
 )
 from dcal.models.heads import build_head
+from dcal.models.side import SideInformation
 from dcal.models.streams import Pairing, Streams, run_block, run_last_block
 
 if TYPE_CHECKING:
@@ -64,7 +65,13 @@ class DCAL(nn.Module):
     """A pre-trained encoder with a GLCA branch of its own blocks and a weight-sharing PWCA."""
 
     def __init__(
-        self, backbone: VisionTransformer, config: ModelConfig, *, num_classes: int
+        self,
+        backbone: VisionTransformer,
+        config: ModelConfig,
+        *,
+        num_classes: int,
+        num_cameras: int = 0,
+        num_views: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -77,6 +84,7 @@ class DCAL(nn.Module):
         self.selects_patches = config.glca_blocks > 0 and config.readout != "class"
         self.num_local_queries = count_local_queries(config.top_r, self.num_patches)
         self._check_depths()
+        self.side = _build_side(config, backbone.embed_dim, num_cameras, num_views)
         self.sa_head = build_head(config.neck, backbone.embed_dim, num_classes)
         self._build_glca()
         self.is_checkpointing = False
@@ -112,6 +120,8 @@ class DCAL(nn.Module):
         *,
         distractor_indices: Tensor | None = None,
         distractor_images: Tensor | None = None,
+        cameras: Tensor | None = None,
+        views: Tensor | None = None,
     ) -> DCALOutput:
         """Run the branches.
 
@@ -120,6 +130,9 @@ class DCAL(nn.Module):
             distractor_indices: (B,) the batch position of each image's distractor. PWCA is a
                 training-time regulariser: in evaluation mode it is not run.
             distractor_images: (B, 3, H, W) distractors from outside the batch instead.
+            cameras: (B,) places among the cameras of training, for `model.side_information`; -1,
+                or none given, = not known.
+            views: (B,) the same.
 
         Raises:
             ValueError: Images of another size, both kinds of distractors, or distractors while
@@ -132,7 +145,7 @@ class DCAL(nn.Module):
         else:
             images_and_distractors = images
         batch_size = images.shape[0]
-        tokens = embed_tokens(self.backbone, images_and_distractors)
+        tokens = self._embed(images_and_distractors, cameras, views)
         trace = self._run_streams(tokens, batch_size, pairing)
 
         sa_features = self.backbone.norm(trace.final.sa)[:, 0]
@@ -152,6 +165,13 @@ class DCAL(nn.Module):
             pwca_features,
             local_indices,
         )
+
+    def _embed(self, images: Tensor, cameras: Tensor | None, views: Tensor | None) -> Tensor:
+        tokens = embed_tokens(self.backbone, images)
+        if self.side is None:
+            return tokens
+        with_side: Tensor = self.side(tokens, cameras, views)
+        return with_side
 
     def _check_images(self, images: Tensor) -> None:
         expected = (3, *self.config.image_size)
@@ -248,7 +268,14 @@ class DCAL(nn.Module):
         return compute_class_row(recorded, scale=scale)[:, self.num_prefix_tokens :]
 
     @torch.no_grad()
-    def rollout(self, images: Tensor, num_blocks: int | None = None) -> Tensor:
+    def rollout(
+        self,
+        images: Tensor,
+        num_blocks: int | None = None,
+        *,
+        cameras: Tensor | None = None,
+        views: Tensor | None = None,
+    ) -> Tensor:
         """Return the class token's attention rollout on the patch grid: (B, rows, columns).
 
         Computed as in evaluation (no stochastic depth), whatever mode the model is in.
@@ -256,6 +283,8 @@ class DCAL(nn.Module):
         Args:
             images: (B, 3, H, W), normalised.
             num_blocks: Depth, first block first; None = all. The selection of GLCA uses L - M.
+            cameras: See `forward`, as the next.
+            views: (B,).
 
         Raises:
             ValueError: `num_blocks` is not 1 to L.
@@ -269,7 +298,7 @@ class DCAL(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            tokens = embed_tokens(self.backbone, images)
+            tokens = self._embed(images, cameras, views)
             recorded: list[Callable[[], QueriesAndKeys]] = []
             for block in self._list_blocks()[:depth]:
                 recorded.append(functools.partial(project_queries_keys, block, tokens))
@@ -281,8 +310,27 @@ class DCAL(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of parameters that weight decay must leave alone."""
-        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
+        names = {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
+        return names | {name for name, _ in self.named_parameters() if name.startswith("side.")}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""
         self.is_checkpointing = enable
+
+
+def _build_side(
+    config: ModelConfig, width: int, num_cameras: int, num_views: int
+) -> SideInformation | None:
+    kind = config.side_information
+    if kind == "none":
+        return None
+    counts = {
+        "num_cameras": num_cameras if kind != "view" else 0,
+        "num_views": num_views if kind != "camera" else 0,
+    }
+    if (kind != "view" and not num_cameras) or (kind != "camera" and not num_views):
+        raise ValueError(
+            f"model.side_information: {kind} needs to be known of the training pictures; this "
+            f"data set knows {num_cameras} cameras and {num_views} views. Set it to none"
+        )
+    return SideInformation(width, **counts, scale=config.side_scale)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dcal.losses.objective import BranchPrediction
 from dcal.models.dcal import DCALOutput
@@ -34,6 +36,39 @@ def collect_predictions(
         )
         for branch in branches
     }
+
+
+def choose_sides(
+    batch: Mapping[str, Tensor], config: ModelConfig, *, device: torch.device | None = None
+) -> dict[str, Tensor]:
+    """Return the batch's cameras and views where the model takes side information.
+
+    A batch of pictures without an index has none: they are then not known.
+    """
+    names = {} if config.side_information == "none" else {"cameras": "camera", "views": "view"}
+    return {
+        name: batch[column].to(device) if device else batch[column]
+        for name, column in names.items()
+        if column in batch
+    }
+
+
+def compute_embeddings(output: DCALOutput) -> dict[str, Tensor]:
+    """Return embeddings (B, D) in float32 for `sa`, and with GLCA for `glca` and `both`.
+
+    `both` is [SA class token ; GLCA read-out] (B, 2D). Each is normalised as a whole, and the
+    features are those before the BN neck.
+    """
+    features = {"sa": output.sa_features.float()}
+    if output.glca_features is not None:
+        features["glca"] = output.glca_features.float()
+        features["both"] = torch.cat((features["sa"], features["glca"]), dim=1)
+    return {branch: F.normalize(values, dim=1) for branch, values in features.items()}
+
+
+def choose_score_name(kind: str) -> str:
+    """Return the score that chooses an epoch of a data set of this kind."""
+    return "mean_ap" if kind == "reid" else "top1_accuracy"
 
 
 def compute_probabilities(output: DCALOutput) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from dcal.paths import write_atomically
 from dcal.training.module import DCALModule
 
+SCORE_HEADINGS = {"top1_accuracy": "top-1", "mean_ap": "mAP"}
 LogMetrics = Callable[[dict[str, float], int], None]
 
 
@@ -133,6 +134,9 @@ class History(lightning.Callback):
 class EpochReport(lightning.Callback):
     """Say after each epoch how it went and how long the rest will take."""
 
+    def __init__(self, score_name: str = "top1_accuracy") -> None:
+        self.score_name = score_name
+
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
@@ -150,10 +154,11 @@ class EpochReport(lightning.Callback):
         scores = "".join(
             f"  {key.split('/')[0]} {value:.3f}"
             for key, value in pl_module.last_scores.items()
-            if key.endswith("top1_accuracy")
+            if key.endswith(f"/{self.score_name}")
         )
+        heading = f"  {SCORE_HEADINGS[self.score_name]}" if scores else ""
         trainer.print(
-            f"epoch {done}/{trainer.max_epochs}{'  top-1' if scores else ''}{scores}"
+            f"epoch {done}/{trainer.max_epochs}{heading}{scores}"
             f"  {format_seconds(elapsed)} gone, {format_seconds(left)} left"
         )
 
@@ -169,11 +174,12 @@ def format_seconds(seconds: float) -> str:
 class BestWeights(lightning.Callback):
     """Keep the weights of the epoch with the best score; the earliest of equal ones.
 
-    The score is top-1 accuracy of `both`, or of `sa` where there is no other branch. The total
-    loss selects nothing: learned log-variances may make it negative.
+    The score (top-1 accuracy, or mean AP for Re-ID) is that of `both`, or of `sa` where there is
+    no other branch. The total loss selects nothing: learned log-variances may make it negative.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, score_name: str = "top1_accuracy") -> None:
+        self.score_name = score_name
         self.best_score = -1.0
         self.best_epoch = -1
         self.state: dict[str, Tensor] = {}
@@ -193,7 +199,7 @@ class BestWeights(lightning.Callback):
         """Copy the weights if they are the best so far."""
         assert isinstance(pl_module, DCALModule)
         scores = pl_module.last_scores
-        score = scores.get("both/top1_accuracy", scores["sa/top1_accuracy"])
+        score = scores.get(f"both/{self.score_name}", scores[f"sa/{self.score_name}"])
         if score > self.best_score:
             self.best_score, self.best_epoch = score, trainer.current_epoch
             state = pl_module.scored_network.state_dict()

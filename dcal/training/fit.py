@@ -14,10 +14,11 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dcal.data.datamodule import Loader, Loaders
-from dcal.data.samplers import EpochBatchSampler
+from dcal.data.samplers import EpochSampler
 from dcal.models.build import count_parameters
 from dcal.models.cost import estimate_training_bytes
 from dcal.models.dcal import DCAL
+from dcal.training.branches import choose_score_name
 from dcal.training.callbacks import BestWeights, EpochReport, History, LogMetrics
 from dcal.training.checkpoints import CheckpointFolder
 from dcal.training.finite import FiniteLoss
@@ -29,6 +30,7 @@ from dcal.training.resume import (
     ShouldStop,
     TrainingStopped,
 )
+from dcal.training.retrieval import count_scorable
 from dcal.training.runtime import LIGHTNING_PRECISION, Runtime, prepare_runtime
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def fit(
     scored_split, scored_loader = choose_scored_split(config, loaders)
     prepare_runtime(runtime)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    module = DCALModule(model, config)
+    module = DCALModule(model, config, table=loaders.table)
     if runtime.is_compiled:
         model.compile()
     observers = _build_observers(config, loaders, outlets, scored_split=scored_split)
@@ -112,6 +114,7 @@ class _Observers(NamedTuple):
     """The callbacks of a run."""
 
     history: History
+    report: EpochReport
     finite_loss: FiniteLoss
     best: BestWeights | None
     checkpointer: Checkpointer | None
@@ -119,7 +122,7 @@ class _Observers(NamedTuple):
     def list_callbacks(self) -> list[lightning.Callback]:
         # A broken loss is noticed before it is logged; the checkpoint holds what all others did.
         last = [callback for callback in (self.best, self.checkpointer) if callback is not None]
-        return [OwnSignals(), self.finite_loss, EpochReport(), self.history, *last]
+        return [OwnSignals(), self.finite_loss, self.report, self.history, *last]
 
 
 def _build_observers(
@@ -140,13 +143,14 @@ def _build_observers(
     if folder is not None:
         checkpointer = Checkpointer(
             folder,
-            cast(EpochBatchSampler, loaders.train.batch_sampler),
+            cast(EpochSampler, loaders.train.batch_sampler),
             minutes=train.checkpoint_minutes,
             should_stop=outlets.should_stop,
             finite_loss=finite_loss,
         )
-    best = BestWeights() if train.selection != "last" else None
-    return _Observers(history, finite_loss, best, checkpointer)
+    score_name = choose_score_name(config.dataset.kind)
+    best = BestWeights(score_name) if train.selection != "last" else None
+    return _Observers(history, EpochReport(score_name), finite_loss, best, checkpointer)
 
 
 def _find_resume_path(folder: CheckpointFolder | None) -> Path | None:
@@ -159,6 +163,7 @@ def _find_resume_path(folder: CheckpointFolder | None) -> Path | None:
 
 def choose_scored_split(config: Config, loaders: Loaders) -> tuple[str, Loader | None]:
     """Return the split scored after each epoch: test only where it was asked for."""
+    _require_scorable(config, loaders)
     if config.train.selection == "test":
         return "test", loaders.test
     if config.train.selection == "val" and loaders.val is None:
@@ -167,6 +172,20 @@ def choose_scored_split(config: Config, loaders: Loaders) -> tuple[str, Loader |
             "and run the prepare stage, or take train.selection=last"
         )
     return "val", loaders.val
+
+
+def _require_scorable(config: Config, loaders: Loaders) -> None:
+    """Refuse a choice of the epoch by a split that ranks nothing."""
+    split = config.train.selection
+    if config.dataset.kind != "reid" or split == "last" or (split == "val" and not loaders.val):
+        return
+    chosen = ["val"] if split == "val" else ["query", "gallery"]
+    if not count_scorable(loaders.table.loc[loaders.table["split"].isin(chosen)]):
+        raise ValueError(
+            f"train.selection={split}: no picture of that split has a match to be found (its "
+            "identity under another camera), so no epoch can be chosen by it; take "
+            "train.selection=last, or hold out more identities (dataset.val_ratio)"
+        )
 
 
 def describe_run(model: DCAL, config: Config, loaders: Loaders, runtime: Runtime) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightning
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -14,7 +15,9 @@ from dcal.attention.pairing import draw_pairing
 from dcal.losses.objective import Objective
 from dcal.models.dcal import DCAL
 from dcal.training.branches import (
+    choose_sides,
     collect_predictions,
+    compute_embeddings,
     compute_probabilities,
     list_training_branches,
 )
@@ -25,6 +28,7 @@ from dcal.training.optimization import (
     compute_base_lr,
     group_parameters,
 )
+from dcal.training.retrieval import RetrievalMeter
 
 if TYPE_CHECKING:
     from dcal.config import Config
@@ -33,10 +37,11 @@ if TYPE_CHECKING:
 class DCALModule(lightning.LightningModule):
     """A model with its objective: one step, one validation batch, one optimiser.
 
-    `means` holds what the steps since the last logged point gave; callbacks read it.
+    `means` holds what the steps since the last logged point gave; callbacks read it. `table` is
+    the index, which Re-ID scores are taken from.
     """
 
-    def __init__(self, model: DCAL, config: Config) -> None:
+    def __init__(self, model: DCAL, config: Config, *, table: pd.DataFrame | None = None) -> None:
         super().__init__()
         self.config = config
         self.network = model
@@ -44,6 +49,9 @@ class DCALModule(lightning.LightningModule):
         self.objective = Objective(config.loss, branches=self.branches)
         self.means = RunningMeans()
         self._scores = RunningMeans()
+        self._retrieval = None
+        if config.dataset.kind == "reid" and table is not None:
+            self._retrieval = RetrievalMeter(table)
         self.last_scores: dict[str, float] = {}  # by branch, of the last scored split
         self.averaged = self._average(model)
         self.network.set_grad_checkpointing(config.train.gradient_checkpointing)
@@ -61,7 +69,8 @@ class DCALModule(lightning.LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
         """Return the total loss of one batch."""
-        output = self.network(batch["image"], **self._choose_distractors(batch))
+        sides = choose_sides(batch, self.config.model)
+        output = self.network(batch["image"], **sides, **self._choose_distractors(batch))
         predictions = collect_predictions(output, self.branches)
         result = self.objective(predictions, batch["label"])
         self._note(result.total, result.branch_losses, predictions, batch["label"])
@@ -122,9 +131,13 @@ class DCALModule(lightning.LightningModule):
         self.last_scores = checkpoint["last_scores"]
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
-        """Count right answers of each branch."""
+        """Count right answers of each branch; for Re-ID, collect what is ranked at the end."""
+        output = self.scored_network(batch["image"], **choose_sides(batch, self.config.model))
+        if self._retrieval is not None:
+            self._retrieval.add(batch["row"], compute_embeddings(output))
+            return
         labels = batch["label"]
-        probabilities = compute_probabilities(self.scored_network(batch["image"]))
+        probabilities = compute_probabilities(output)
         for branch, values in probabilities.items():
             is_right = (values.argmax(dim=1) == labels).float()
             self._scores.add(f"{branch}/top1_accuracy", is_right.mean(), weight=len(labels))
@@ -134,7 +147,8 @@ class DCALModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Read the scores of the split that was just run."""
-        self.last_scores = self._scores.pop()
+        source = self._scores if self._retrieval is None else self._retrieval
+        self.last_scores = source.pop()
 
     def configure_gradient_clipping(
         self,

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
-from dcal.data.samplers import EpochBatchSampler
+from dcal.data.samplers import EpochSampler
 from dcal.training.checkpoints import CheckpointFolder
 from dcal.training.finite import FiniteLoss
 
@@ -81,7 +81,7 @@ class Checkpointer(lightning.Callback):
     def __init__(
         self,
         folder: CheckpointFolder,
-        sampler: EpochBatchSampler,
+        sampler: EpochSampler,
         *,
         minutes: float,
         should_stop: ShouldStop,

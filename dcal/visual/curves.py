@@ -50,6 +50,7 @@ def list_panels(history: pd.DataFrame) -> list[CurvePanel]:
             _branch_keys("train/{}/top1_accuracy"),
             _scored_keys("top1_accuracy"),
         ),
+        CurvePanel("Mean AP", "mean AP, held out", {}, _scored_keys("mean_ap")),
         CurvePanel(
             "Loss weights", "log-variance w of each loss", _branch_keys("train/log_variance/{}"), {}
         ),

@@ -37,6 +37,7 @@ def make_config(**changes: Any) -> Config:
         "transforms": {
             "resize": [20, 28],
             "train_crop": "random",
+            "pad": 0,
             "test_crop": "center",
             "flip_ratio": 0.5,
             "color_jitter": 0.3,
@@ -56,6 +57,8 @@ def make_config(**changes: Any) -> Config:
             "distractor": "any",
             "stream": "clean",
             "neck": "none",
+            "side_information": "none",
+            "side_scale": 3.0,
         },
         "loss": {
             "weighting": "uncertainty",
@@ -69,6 +72,7 @@ def make_config(**changes: Any) -> Config:
         "train": {
             "epochs": 1,
             "batch_size": 4,
+            "images_per_identity": None,
             "accumulate_steps": 1,
             "optimizer": "adamw",
             "lr": 0.001,
@@ -90,7 +94,14 @@ def make_config(**changes: Any) -> Config:
             "log_every": 1,
             "checkpoint_minutes": 1.0,
         },
-        "evaluate": {"batch_size": 4, "weights": None},
+        "evaluate": {
+            "batch_size": 4,
+            "weights": None,
+            "flip": False,
+            "average_precision": "rectangle",
+            "rerank": False,
+            "memory_mb": 64,
+        },
         "rollout": {"num_images": 1, "num_blocks": None, "score_images": None},
     }
     for section, keys in changes.items():

@@ -47,7 +47,11 @@ def test_zero_and_two_workers_give_the_same_bits_in_every_epoch(pictures: Pictur
         runs.append(_iterate(loader, epochs=2))
     assert len(runs[0]) == len(runs[1]) == 6
     for one, two in zip(*runs, strict=True):
-        assert one.keys() == two.keys() == {"image", "label", "row", "distractor_image"}
+        assert (
+            one.keys()
+            == two.keys()
+            == {"image", "label", "row", "camera", "view", "distractor_image"}
+        )
         assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(runs[0][0]["image"], runs[0][3]["image"])
 

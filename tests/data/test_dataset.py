@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dcal.data.dataset import IndexDataset
+from dcal.data.dataset import IndexDataset, Sides, list_sides
 from dcal.data.transforms import build_train_transform
 from tests.data.factory import make_config
 
@@ -31,12 +31,26 @@ def table(tmp_path: Path) -> pd.DataFrame:
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     paths = [f"{number}.png" for number in range(len(LABELS))]
     # Rows of the whole index, of which this split is a part.
-    return pd.DataFrame({"path": paths, "label": LABELS}, index=range(100, 106))
+    columns = {
+        "path": paths,
+        "label": LABELS,
+        "camera": pd.array([3, 3, 7, 7, None, 9], dtype="Int64"),
+        "view": pd.array([None] * 6, dtype="Int64"),
+    }
+    return pd.DataFrame(columns, index=range(100, 106))
 
 
 def _make(table: pd.DataFrame, root: Path, **changes: Any) -> IndexDataset:
     keys: dict[str, Any] = {"root": root, "transform": _to_tensor, "seed": 0}
     return IndexDataset(table, **{**keys, **changes})
+
+
+def test_cameras_are_places_among_those_of_training(table: pd.DataFrame, tmp_path: Path) -> None:
+    sides = list_sides(table.iloc[:4])
+    assert sides == Sides(cameras=(3, 7), views=())
+    dataset = _make(table, tmp_path, sides=sides)
+    # Not known, and known but never trained on, are one.
+    assert [dataset[(0, i)]["camera"] for i in range(6)] == [0, 0, 1, 1, -1, -1]
 
 
 def _make_augmented(table: pd.DataFrame, root: Path, **changes: Any) -> IndexDataset:
@@ -53,8 +67,9 @@ def test_an_item_is_the_picture_its_label_and_its_row_in_the_index(
     dataset = _make(table, tmp_path)
     assert len(dataset) == 6
     item = dataset[(0, 4)]
-    assert set(item) == {"image", "label", "row"}
+    assert set(item) == {"image", "label", "row", "camera", "view"}
     assert (item["label"], item["row"]) == (1, 104)
+    assert (item["camera"], item["view"]) == (-1, -1)
     assert torch.equal(item["image"], torch.full((3, 8, 10), 80 / 255))
 
 

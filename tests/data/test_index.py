@@ -184,7 +184,7 @@ def test_a_class_or_a_split_that_loses_all_its_pictures_is_refused_all_the_same(
 def test_classes_that_differ_by_case_or_by_how_accents_are_stored_are_refused() -> None:
     for names in (["Robin", "robin"], ["caf\u00e9", "cafe\u0301"], ["STRASSE", "stra\u00dfe"]):
         with pytest.raises(ValueError, match=rf"class names: {names[0]} and {names[1]} are one"):
-            check_table(_make_source(class_names=names))
+            check_table(_make_source(class_names=names), kind="fgvc")
 
 
 @pytest.mark.parametrize("damage", ["report.json", "index.parquet"])
@@ -257,18 +257,18 @@ def test_a_mask_must_be_there_in_the_pictures_size(
 def test_a_table_that_breaks_a_rule_is_refused(
     column: str, values: list[Any], message: str
 ) -> None:
-    check_table(_make_source())
+    check_table(_make_source(), kind="fgvc")
     table = _make_source().table
     table[column] = values
     with pytest.raises(ValueError, match=message):
-        check_table(_make_source(table=table))
+        check_table(_make_source(table=table), kind="fgvc")
 
 
 def test_names_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="a and a are one name"):
-        check_table(_make_source(class_names=["a", "a"]))
+        check_table(_make_source(class_names=["a", "a"]), kind="fgvc")
     with pytest.raises(ValueError, match=r"\['tail'\] are not among the part names"):
-        check_table(_make_source(part_names=["beak"], discriminative_parts=["tail"]))
+        check_table(_make_source(part_names=["beak"], discriminative_parts=["tail"]), kind="fgvc")
 
 
 def test_an_index_that_is_not_there_says_what_to_run(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dcal.config import ConfigError, DatasetConfig, Section
+from dcal.config import ConfigError, DatasetConfig, Section, read_yaml
 from dcal.data import sources
 from dcal.data.sources import check_options, get_source, list_sources
 from pipelines.compose import compose_tree
@@ -28,6 +28,16 @@ def test_every_dataset_file_fits_its_source(repository: Path) -> None:
     for path in paths:
         tree = compose_tree([f"dataset={path.stem}"], repository / "experiments")
         check_options(DatasetConfig.model_validate(tree["dataset"]))
+
+
+@pytest.mark.parametrize("name", ["vehicles", "veri776", "market"])
+def test_sets_of_identities_say_so_and_fit_their_source(name: str, repository: Path) -> None:
+    tree = read_yaml(repository / "experiments" / "dataset" / f"{name}.yaml")
+    dataset = DatasetConfig.model_validate(tree)
+    check_options(dataset)
+    assert dataset.kind == "reid"
+    # Only what is drawn may leave the machine.
+    assert dataset.redistributable == (name == "vehicles")
 
 
 def test_a_new_file_in_the_package_is_a_new_data_set(

@@ -21,6 +21,7 @@ def _make_section(**changes: Any) -> TransformsConfig:
     keys: dict[str, Any] = {
         "resize": (20, 28),
         "train_crop": "none",
+        "pad": 0,
         "test_crop": "none",
         "flip_ratio": 0.0,
         "color_jitter": 0.0,

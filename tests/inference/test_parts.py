@@ -17,6 +17,7 @@ from dcal.inference.parts import load_part_mask, to_model_input
 TRANSFORMS = {
     "resize": (40, 60),
     "train_crop": "none",
+    "pad": 0,
     "test_crop": "center",
     "flip_ratio": 0.0,
     "color_jitter": 0.0,

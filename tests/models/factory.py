@@ -22,6 +22,8 @@ DEFAULTS = {
     "distractor": "any",
     "stream": "clean",
     "neck": "none",
+    "side_information": "none",
+    "side_scale": 3.0,
 }
 
 

@@ -145,7 +145,11 @@ def test_a_saved_model_comes_back_the_same(tmp_path):
     config = make_config(backbone="dcal_pico", image_size=(32, 64), pwca_blocks=6)
     torch.manual_seed(0)
     model = build_model(config, 3).eval()
-    card = {"config": {"model": config.model_dump(mode="json")}, "class_names": ["a", "b", "c"]}
+    card = {
+        "config": {"model": config.model_dump(mode="json")},
+        "class_names": ["a", "b", "c"],
+        "sides": {"cameras": [], "views": []},
+    }
     save_model(tmp_path / "model.safetensors", model, card)
     loaded = load_model(tmp_path / "model.safetensors")
     assert not loaded.training

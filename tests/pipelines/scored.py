@@ -34,6 +34,22 @@ BIRDS = {
     },
 }
 
+VEHICLES = {
+    "name": "vehicles",
+    "kind": "reid",
+    "source_type": "vehicles",
+    "val_ratio": 0.0,
+    "options": {
+        "image_size": [64, 64],
+        "train_identities": 4,
+        "val_identities": 2,
+        "test_identities": 3,
+        "cameras": 2,
+        "images_per_camera": 2,
+        "seed": 0,
+    },
+}
+
 
 def make_project(
     folder: Path,
@@ -69,7 +85,13 @@ def make_trained(
     """Write a model and everything else that the train stage leaves."""
     pictures = open_pictures(config.dataset)
     torch.manual_seed(0)
-    model = build_model(config.model, num_classes=pictures.report.num_classes)
+    sides = pictures.list_sides()
+    model = build_model(
+        config.model,
+        num_classes=pictures.report.num_classes,
+        num_cameras=len(sides.cameras),
+        num_views=len(sides.views),
+    )
     with torch.no_grad():
         for head in (model.sa_head, model.glca_head):
             for parameter in head.parameters() if head is not None else ():
@@ -80,6 +102,7 @@ def make_trained(
         {
             "config": config.model_dump(mode="json"),
             "class_names": pictures.report.class_names,
+            "sides": {key: list(known) for key, known in sides._asdict().items()},
             "preprocessing": {"mean": [0.5] * 3, "std": [0.25] * 3},
             "weights": "raw",
             "selected_epoch": 1,

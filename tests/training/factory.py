@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -13,6 +14,7 @@ from tests.models.factory import DEFAULTS
 TRAIN = {
     "epochs": 2,
     "batch_size": 6,
+    "images_per_identity": None,
     "accumulate_steps": 1,
     "optimizer": "adamw",
     "lr": 1e-3,
@@ -74,6 +76,7 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
             "transforms": {
                 "resize": [16, 24],
                 "train_crop": "none",
+                "pad": 0,
                 "test_crop": "none",
                 "flip_ratio": 0.5,
                 "color_jitter": 0.0,
@@ -83,7 +86,14 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
             "model": {**DEFAULTS, **pico, **(model or {})},
             "loss": {**LOSS, **(loss or {})},
             "train": {**TRAIN, **train},
-            "evaluate": {"batch_size": 8, "weights": None},
+            "evaluate": {
+                "batch_size": 8,
+                "weights": None,
+                "flip": False,
+                "average_precision": "rectangle",
+                "rerank": False,
+                "memory_mb": 64,
+            },
             "rollout": {"num_images": 2, "num_blocks": None, "score_images": None},
         }
     )
@@ -127,4 +137,5 @@ def make_loaders(config: Config, *, num_train=20, num_val=9, **options) -> Loade
         train=load(num_train, config.train.batch_size, True),
         val=load(num_val, 4, False) if num_val else None,
         test=load(6, 4, False),
+        table=pd.DataFrame(),
     )

@@ -38,6 +38,7 @@ PARAMS: dict[str, Any] = {
     "transforms": {
         "resize": [64, 64],
         "train_crop": "none",
+        "pad": 0,
         "test_crop": "none",
         "flip_ratio": 0.5,
         "color_jitter": 0.0,
@@ -57,6 +58,8 @@ PARAMS: dict[str, Any] = {
         "distractor": "any",
         "stream": "clean",
         "neck": "none",
+        "side_information": "none",
+        "side_scale": 3.0,
     },
     "loss": {
         "weighting": "uncertainty",
@@ -70,6 +73,7 @@ PARAMS: dict[str, Any] = {
     "train": {
         "epochs": 13,
         "batch_size": 32,
+        "images_per_identity": None,
         "accumulate_steps": 1,
         "optimizer": "adamw",
         "lr": 0.001,
@@ -91,7 +95,14 @@ PARAMS: dict[str, Any] = {
         "log_every": 5,
         "checkpoint_minutes": 1.0,
     },
-    "evaluate": {"batch_size": 16, "weights": None},
+    "evaluate": {
+        "batch_size": 16,
+        "weights": None,
+        "flip": False,
+        "average_precision": "rectangle",
+        "rerank": False,
+        "memory_mb": 64,
+    },
     "rollout": {"num_images": 8, "num_blocks": None, "score_images": None},
 }
 

@@ -19,11 +19,10 @@ from dcal.config import DatasetConfig, Section
 from dcal.data.images import PICTURE_SUFFIXES, is_picture
 from dcal.data.raw import use_source
 from dcal.data.sources import SourceTable, parse_options
+from dcal.data.sources._listing import HIDDEN_PREFIXES, list_folders, name_below
 from dcal.data.splits import hold_out
 
 FOLDERS = ("train", "val", "test")
-# Left by file managers and archivers beside the pictures.
-HIDDEN_PREFIXES = (".", "__MACOSX")
 
 
 class Options(Section):
@@ -45,7 +44,7 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
     """
     parse_options(dataset, Options)
     top = _find_top(root)
-    class_names = _list_folders(top / "train")
+    class_names = list_folders(top / "train")
     if len(class_names) < 2:
         raise ValueError(
             f"{top / 'train'}: expected a folder for each class, two at least; "
@@ -72,10 +71,10 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
 
 def _find_top(root: Path) -> Path:
     top = root
-    folders = _list_folders(root)
+    folders = list_folders(root)
     if "train" not in folders and len(folders) == 1:
         top = root / folders[0]
-    found = _list_folders(top)
+    found = list_folders(top)
     for name in ("train", "test"):
         if name not in found:
             raise FileNotFoundError(
@@ -89,21 +88,13 @@ def _has_pictures(split: Path) -> bool:
     """Return whether any class folder of a split, which need not exist, holds a picture."""
     if not split.is_dir():
         return False
-    return any(_list_pictures(split / name, Counter()) for name in _list_folders(split))
-
-
-def _list_folders(folder: Path) -> list[str]:
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(HIDDEN_PREFIXES)
-    )
+    return any(_list_pictures(split / name, Counter()) for name in list_folders(split))
 
 
 def _list_split(
     folder: Path, class_names: list[str], *, root: Path, ignored: Counter[str]
 ) -> list[dict[str, object]]:
-    names = _list_folders(folder)
+    names = list_folders(folder)
     if not names:
         raise ValueError(
             f"{folder}: expected a folder for each class, with pictures in it; found no folder"
@@ -126,7 +117,7 @@ def _list_split(
             )
         label = class_names.index(name)
         for path in paths:
-            relative = _relative_name(path, root)
+            relative = name_below(path, root)
             rows.append({"path": relative, "split": folder.name, "label": label})
     return rows
 
@@ -161,21 +152,11 @@ def _list_pictures(folder: Path, ignored: Counter[str]) -> list[Path]:
     return sorted(pictures)
 
 
-def _relative_name(path: Path, root: Path) -> str:
-    name = path.relative_to(root).as_posix()
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        shown = name.encode("utf-8", "backslashreplace").decode()
-        raise ValueError(f"{shown}: the file name is not UTF-8; rename the file") from None
-    return name
-
-
 def _describe(
     table: pd.DataFrame, top: Path, class_names: list[str], *, ignored: Counter[str]
 ) -> list[str]:
     warnings = [f"ignored ({why}): {num}" for why, num in sorted(ignored.items()) if num]
-    others = [name for name in _list_folders(top) if name not in FOLDERS]
+    others = [name for name in list_folders(top) if name not in FOLDERS]
     if others:
         warnings.append(f"ignored (folders beside train and test): {', '.join(others)}")
     num_scored = table.loc[table["split"] == "test", "label"].nunique()

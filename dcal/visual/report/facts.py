@@ -20,12 +20,8 @@ from dcal.visual.report.inputs import (
 def build_page(inputs: ReportInputs) -> dict[str, Any]:
     """Return the head and foot of the page: title, tags, first sentence, notices."""
     config, name = inputs.config, inputs.config.dataset.name
-    accuracy = inputs.metrics[f"test/{inputs.main_branch}/top1_accuracy"]
-    lead = (
-        f"{inputs.model_name}, {config.train.epochs} epochs, seed {config.seed}: "
-        f"{format_percent(accuracy)} of {format_count(inputs.num_pictures)} test pictures of "
-        f"{inputs.num_classes} classes right ({inputs.main_name})."
-    )
+    lead = f"{inputs.model_name}, {config.train.epochs} epochs, seed {config.seed}: "
+    lead += _describe_ranking(inputs) if inputs.is_reid else _describe_accuracy(inputs)
     tags = [{"text": "given model", "kind": ""}]
     if inputs.training is not None:
         run = inputs.training.run
@@ -42,6 +38,25 @@ def build_page(inputs: ReportInputs) -> dict[str, Any]:
             "are part of this file."
         ),
     }
+
+
+def _describe_accuracy(inputs: ReportInputs) -> str:
+    accuracy = inputs.metrics[f"test/{inputs.main_branch}/top1_accuracy"]
+    return (
+        f"{format_percent(accuracy)} of {format_count(inputs.num_pictures)} test pictures of "
+        f"{inputs.num_classes} classes right ({inputs.main_name})."
+    )
+
+
+def _describe_ranking(inputs: ReportInputs) -> str:
+    scores = {
+        name: format_percent(inputs.metrics[f"test/{inputs.main_branch}/{name}"])
+        for name in ("mean_ap", "cmc_1")
+    }
+    return (
+        f"mean AP {scores['mean_ap']}, rank-1 {scores['cmc_1']} over "
+        f"{format_count(inputs.metrics['test/num_valid_queries'])} queries ({inputs.main_name})."
+    )
 
 
 def _build_notices(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -104,7 +119,7 @@ def _data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     return [
         ("data set", f"{dataset.name} ({kind})"),
         ("pictures", counts),
-        ("classes", str(inputs.num_classes)),
+        ("train identities" if inputs.is_reid else "classes", str(inputs.num_classes)),
         ("parts", ", ".join(report.part_names) or "none annotated"),
         ("index digest", report.digest[:16]),
     ]

@@ -53,7 +53,7 @@ class ReportInputs:
 
     @property
     def num_pictures(self) -> int:
-        """Count the scored pictures."""
+        """Count the scored pictures, which for Re-ID are the queries."""
         return len(self.predictions)
 
     @property
@@ -64,7 +64,13 @@ class ReportInputs:
     @property
     def main_branch(self) -> str:
         """Name the branch that stands for the model."""
-        return "both" if "both_prediction" in self.predictions else "sa"
+        column = "both_first_rank" if self.is_reid else "both_prediction"
+        return "both" if column in self.predictions else "sa"
+
+    @property
+    def is_reid(self) -> bool:
+        """Say whether pictures were ranked, not told apart by class."""
+        return self.config.dataset.kind == "reid"
 
     @property
     def main_name(self) -> str:

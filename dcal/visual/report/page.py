@@ -9,6 +9,7 @@ from dcal.visual.report.facts import build_page, build_run
 from dcal.visual.report.inputs import ReportInputs
 from dcal.visual.report.next_steps import build_next_steps
 from dcal.visual.report.pictures import build_looking, build_pairs
+from dcal.visual.report.ranking import build_ranking
 from dcal.visual.report.scores import build_classes, build_curves, build_scores
 
 FOLDER = "dcal.visual.report"
@@ -21,13 +22,23 @@ def render_report(inputs: ReportInputs) -> str:
         KeyError: run.json or a metrics file lacks what the report shows.
         OSError: A picture or an overlay that should be shown is gone.
     """
+    if inputs.is_reid:
+        sections = build_ranking(inputs)
+        results = {"ranking": _fill("ranking.html", **sections), "has_pairs": sections["pairs"]}
+    else:
+        pairs = build_pairs(inputs)
+        results = {
+            "ranking": None,
+            "scores": build_scores(inputs),
+            "classes": build_classes(inputs),
+            "pairs": pairs,
+            "has_pairs": pairs,
+        }
     return _fill(
         "report.html",
         page=build_page(inputs),
-        scores=build_scores(inputs),
+        **results,
         curves=build_curves(inputs),
-        classes=build_classes(inputs),
-        pairs=build_pairs(inputs),
         looking=build_looking(inputs),
         run=build_run(inputs),
         next_steps=build_next_steps(inputs),

@@ -15,6 +15,7 @@ from dcal.inference.localization import SELECTION
 from dcal.visual.attention_maps import enlarge
 from dcal.visual.figures import image_to_uri
 from dcal.visual.report.inputs import ReportInputs, format_blocks, format_name, format_percent
+from dcal.visual.report.ranking import LOOKING, build_figures
 
 NUM_PAIRS = 6
 NUM_GALLERY = 16  # more would make the page slow on a phone
@@ -62,7 +63,7 @@ def build_looking(inputs: ReportInputs) -> dict[str, Any]:
         )
     if not rows:
         note += " The data set has no part annotation, so there are no scores."
-    items = _build_gallery(inputs) if inputs.shows_pictures else []
+    items = _build_gallery(inputs) if inputs.shows_pictures and not inputs.is_reid else []
     caption = ""
     if rows:
         num_pictures = int(inputs.localization["num_pictures"].max())
@@ -79,7 +80,8 @@ def build_looking(inputs: ReportInputs) -> dict[str, Any]:
         "rows": rows,
         "caption": caption,
         "gallery": items,
-        "gallery_note": _gallery_note(inputs, num_shown=len(items)),
+        "gallery_note": "" if inputs.is_reid else _gallery_note(inputs, num_shown=len(items)),
+        "figures": build_figures(inputs, (LOOKING,)) if inputs.is_reid else [],
     }
 
 

@@ -31,7 +31,7 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
     cells += [format_percent(chance["mean_class_accuracy"]), "", *([""] if has_held_out else [])]
     top5 = "" if inputs.num_classes > 5 else " With five classes or fewer, top-5 is 100 %."
     return {
-        "note": _describe_selection(inputs),
+        "note": describe_selection(inputs),
         "rows": rows,
         "main": {
             "branch": inputs.main_branch,
@@ -53,7 +53,8 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _describe_selection(inputs: ReportInputs) -> str:
+def describe_selection(inputs: ReportInputs) -> str:
+    """Say in a sentence which epoch the weights are of, and what chose it."""
     train = inputs.config.train
     if train.selection == "last":
         return "The weights are those of the last epoch; nothing was selected."

@@ -1,0 +1,26 @@
+"""The console script and its commands; what they need is imported when they run (ours)."""
+
+from __future__ import annotations
+
+import typer
+
+from dcal.cli.embed import embed
+from dcal.cli.search import search
+
+app = typer.Typer(
+    name="dcal",
+    help="A trained model on pictures of your own: no data set, no labels, no code.\n\n"
+    "dcal embed runs/train/model.safetensors PHOTOS --output photos.gallery\n\n"
+    "dcal search photos.gallery NEW.jpg --picture found.png",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(embed)
+app.command()(search)
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    app()

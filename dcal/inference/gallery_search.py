@@ -1,0 +1,185 @@
+"""Search a gallery with pictures: exactly, or approximately and with its recall (ours)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dcal.inference.approximate import is_available, search_approximately
+from dcal.inference.embedding import compute_embeddings
+from dcal.inference.features import require_comparable, require_same_recipe
+from dcal.inference.gallery import Gallery, read_gallery
+from dcal.inference.own_pictures import list_pictures, read_batches
+from dcal.inference.recipe import open_embedder
+from dcal.metrics.nearest import compute_recall, find_nearest, measure_distances
+
+logger = logging.getLogger(__name__)
+
+Method = Literal["auto", "exact", "approximate"]
+# Exactly, a search of this many (width 384) costs a second and 5 ms a query; FAISS would first have
+# to build its graph for minutes, and to read it at every search.
+EXACT_UP_TO = 500_000
+_RECALL_QUERIES = 200  # of those given; searched exactly as well
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What was found, and how.
+
+    The table has a row a query and rank: query, rank (from 1), name, distance (squared Euclidean,
+    0 to 4), cosine.
+    """
+
+    table: pd.DataFrame
+    gallery: Gallery
+    is_exact: bool
+    recall: float | None = None  # share of the exact answers found; None where exact
+    num_recall_queries: int = 0
+
+
+def list_queries(paths: Sequence[Path]) -> list[Path]:
+    """Return the pictures that are named, and those of folders that are named, each once.
+
+    Raises:
+        FileNotFoundError: One is neither a file nor a folder.
+        ValueError: Nothing is named, or a folder has no picture.
+    """
+    if not paths:
+        raise ValueError("queries: expected at least one picture or folder; got none")
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += [path / name for name in list_pictures(path)["path"]]
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: expected a picture or a folder; there is none")
+    return list(dict.fromkeys(found))
+
+
+def search_gallery(
+    place: str | Path,
+    queries: Sequence[Path],
+    *,
+    device: torch.device,
+    num: int = 10,
+    model_path: str | Path | None = None,
+    method: Method = "auto",
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] | None = None,
+) -> SearchResult:
+    """Find the gallery pictures nearest to each query.
+
+    Args:
+        place: The gallery's folder.
+        queries: Picture files; see `list_queries`.
+        device: Where the model runs.
+        num: Answers for each query; all where the gallery has fewer.
+        model_path: What embedded the gallery; None = where it was then.
+        method: `auto` searches galleries of more than 500,000 pictures approximately where FAISS is
+            installed.
+        batch_size: Queries embedded at once.
+        on_batch: Called with the number of queries embedded after each batch.
+
+    Raises:
+        FileNotFoundError: No gallery, model or picture.
+        ValueError: A gallery of another model, or a setting out of range.
+        OSError: A query that cannot be decoded.
+        RuntimeError: Approximate search was asked for without FAISS.
+    """
+    if num < 1:
+        raise ValueError(f"top: expected at least 1 answer for each query; got {num}")
+    gallery = read_gallery(place)
+    model, transform, recipe = open_embedder(
+        model_path or gallery.model_path, flip=gallery.features.recipe.flip
+    )
+    require_same_recipe(gallery.features.recipe, recipe, gallery.place)
+    branch = gallery.card.branch
+    _, embeddings = compute_embeddings(
+        model,
+        read_batches(queries, transform, batch_size=batch_size),
+        branches=[branch],
+        device=device,
+        flip=recipe.flip,
+        on_batch=on_batch,
+    )
+    require_comparable(embeddings, [str(query) for query in queries])
+    names = [path.as_posix() for path in queries]
+    return search_embeddings(gallery, embeddings[branch], names, num=num, method=method)
+
+
+def search_embeddings(
+    gallery: Gallery, queries: Tensor, names: Sequence[str], *, num: int, method: Method = "auto"
+) -> SearchResult:
+    """Find the pictures nearest to embeddings (Q, width); `names` says what these are of."""
+    if not _is_exact(gallery, method):
+        positions = search_approximately(gallery, queries, num=num)
+        return _measure_recall(gallery, queries, names, positions)
+    nearest = find_nearest(queries, gallery.embeddings, num=num)
+    table = _build_table(gallery, queries, names, nearest.positions)
+    return SearchResult(table, gallery, is_exact=True)
+
+
+def _is_exact(gallery: Gallery, method: Method) -> bool:
+    if method != "auto":
+        return method == "exact"
+    if len(gallery) <= EXACT_UP_TO:
+        return True
+    if is_available():
+        return False
+    logger.warning(
+        "%d pictures are searched exactly, because FAISS is not installed: "
+        "pip install 'dcal[gallery]' for large galleries",
+        len(gallery),
+    )
+    return True
+
+
+def _measure_recall(
+    gallery: Gallery, queries: Tensor, names: Sequence[str], positions: NDArray[np.int64]
+) -> SearchResult:
+    """Search some of the queries exactly as well, evenly spread over them."""
+    num_sampled = min(_RECALL_QUERIES, len(queries))
+    sample = np.linspace(0, len(queries) - 1, num_sampled).round().astype(np.int64)
+    exact = find_nearest(
+        queries[torch.from_numpy(sample)], gallery.embeddings, num=positions.shape[1]
+    )
+    return SearchResult(
+        _build_table(gallery, queries, names, positions),
+        gallery,
+        is_exact=False,
+        recall=compute_recall(positions[sample], exact.positions),
+        num_recall_queries=num_sampled,
+    )
+
+
+def _build_table(
+    gallery: Gallery, queries: Tensor, names: Sequence[str], positions: NDArray[np.int64]
+) -> pd.DataFrame:
+    distances = measure_distances(queries, gallery.embeddings, positions)
+    # FAISS puts equal distances in any order; where nothing was found is NaN, which comes last.
+    order = np.lexsort((positions, distances), axis=1)
+    positions = np.take_along_axis(positions, order, axis=1)
+    distances = np.take_along_axis(distances, order, axis=1)
+    num_queries, num = positions.shape
+    own = np.asarray(gallery.names, dtype=object)
+    table = pd.DataFrame(
+        {
+            "query": np.repeat(np.asarray(names, dtype=object), num),
+            "rank": np.tile(np.arange(1, num + 1), num_queries),
+            "name": own[positions.ravel()],
+            "distance": distances.ravel(),
+            "cosine": 1 - distances.ravel() / 2,
+        }
+    )
+    # An approximate search may give up before it has found as many as were asked for.
+    return table[positions.ravel() >= 0].reset_index(drop=True)

@@ -1,0 +1,101 @@
+"""Pictures of the user's own: listed, and read in batches while the model works (ours)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from dcal.data.images import PICTURE_SUFFIXES, is_picture, load_image
+from dcal.data.transforms import Transform
+
+logger = logging.getLogger(__name__)
+
+_HIDDEN_PREFIXES = (".", "__MACOSX")
+
+
+def list_pictures(folder: str | Path) -> pd.DataFrame:
+    """List the pictures below a folder.
+
+    Hidden files, files with other suffixes, and links to folders are left out and counted in a
+    warning.
+
+    Returns:
+        One row a picture, sorted: path (relative to the folder), num_bytes, modified_ns.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: No picture in it, or a file name that is not UTF-8.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: expected a folder of pictures; there is none")
+    ignored: Counter[str] = Counter()
+    rows = []
+    for parent, folders, names in os.walk(folder):
+        ignored["links to folders"] += sum(Path(parent, name).is_symlink() for name in folders)
+        folders[:] = [name for name in folders if not name.startswith(_HIDDEN_PREFIXES)]
+        for name in names:
+            path = Path(parent, name)
+            if is_picture(path):
+                rows.append(_describe(path, folder))
+            else:
+                ignored["hidden files" if name.startswith(".") else "other suffixes"] += 1
+    told = ", ".join(f"{why}: {count}" for why, count in sorted(ignored.items()) if count)
+    if not rows:
+        found = f"found only {told}" if told else "it is empty"
+        raise ValueError(
+            f"{folder}: expected at least one picture ({', '.join(PICTURE_SUFFIXES)}); {found}"
+        )
+    if told:
+        logger.warning("%s: left out: %s", folder, told)
+    columns = ["path", "num_bytes", "modified_ns"]
+    return pd.DataFrame(rows, columns=columns).sort_values("path", ignore_index=True)
+
+
+def read_batches(
+    paths: Sequence[Path], transform: Transform, *, batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Yield batches of `image` and `row`, the position among `paths`; nothing is dropped.
+
+    The next batch is decoded while the caller works on this one.
+
+    Raises:
+        FileNotFoundError, OSError: A picture is gone, or cannot be decoded.
+    """
+    starts = range(0, len(paths), batch_size)
+    # Threads are enough: Pillow lets go of the interpreter while it works.
+    with ThreadPoolExecutor() as pool:
+
+        def submit(start: int) -> list[Future[Tensor]]:
+            batch = paths[start : start + batch_size]
+            return [pool.submit(_load, path, transform) for path in batch]
+
+        following = submit(0)
+        for start in starts:
+            batch, following = following, submit(start + batch_size)
+            images = torch.stack([future.result() for future in batch])
+            yield {"image": images, "row": torch.arange(start, start + len(images))}
+
+
+def _load(path: Path, transform: Transform) -> Tensor:
+    return transform(load_image(path))
+
+
+def _describe(path: Path, folder: Path) -> tuple[str, int, int]:
+    name = path.relative_to(folder).as_posix()
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        raise ValueError(f"{shown}: the file name is not UTF-8; rename the file") from None
+    status = path.stat()
+    return name, status.st_size, status.st_mtime_ns

@@ -1,0 +1,158 @@
+"""The report's sections of a Re-ID run: scores, ranked lists, identities, mix-ups (ours)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dcal.visual.figures import BRANCH_NAMES, figure_to_svg, image_to_uri
+from dcal.visual.ranking_curves import (
+    MAX_NAMED_IDENTITIES,
+    describe_cmc,
+    draw_cmc,
+    draw_hardest_identities,
+    list_hardest_identities,
+    list_ranked_branches,
+)
+from dcal.visual.report.inputs import ReportInputs, format_count, format_percent
+from dcal.visual.report.scores import describe_selection
+
+NUM_MIX_UPS = 12
+LISTS = ("queries", "worst")
+LOOKING = "looking"
+_CELLS = ("cmc_1", "cmc_5", "cmc_10", "mean_inp")
+
+
+def build_ranking(inputs: ReportInputs) -> dict[str, Any]:
+    """Return the sections that stand where a page about classes has its own."""
+    return {
+        "scores": _build_scores(inputs),
+        "lists": _build_lists(inputs),
+        "identities": _build_identities(inputs),
+        "pairs": _build_mix_ups(inputs),
+    }
+
+
+def build_figures(inputs: ReportInputs, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the rollout stage's figures of these names; none where pictures may not be shown."""
+    if not inputs.shows_pictures:
+        return []
+    figures = []
+    for row in inputs.gallery.to_dict("records"):
+        if row["name"] in names:
+            with Image.open(inputs.gallery_folder / f"{row['name']}.png") as opened:
+                pixels = np.asarray(opened.convert("RGB"))
+            alt = f"{row['title']}: {row['num_queries']} queries, each with what was found for it"
+            height, width = pixels.shape[:2]
+            uri = image_to_uri(pixels, quality=75)
+            # Drawn at 150 dots an inch; a page has 96.
+            figures.append(
+                {"uri": uri, "alt": alt, "width": width * 96 // 150, "height": height * 96 // 150}
+            )
+    return figures
+
+
+def _build_scores(inputs: ReportInputs) -> dict[str, Any]:
+    branches = list_ranked_branches(inputs.predictions)
+    rows = [_build_row(inputs, branch) for branch in branches]
+    has_reranked = f"test/{branches[0]}/reranked_mean_ap" in inputs.metrics
+    if has_reranked:
+        rows += [_build_row(inputs, branch, prefix="reranked_") for branch in branches]
+    main, metrics = inputs.main_branch, inputs.metrics
+    num_invalid = int(metrics["test/num_queries"] - metrics["test/num_valid_queries"])
+    rule = inputs.config.evaluate.average_precision
+    caption = (
+        "Bars: mean AP; the line on a bar is its 95 % interval over the queries (normal "
+        "approximation; not over seeds: this is one run). Pictures of the query's own identity and "
+        f"camera are left out of its list. Average precision by the {rule} rule; mean INP: "
+        "positives over the rank of the last of them."
+    )
+    if num_invalid:
+        caption += f" {num_invalid} queries have no match to be found and are in no score."
+    if has_reranked:
+        caption += (
+            " Re-ranked: k-reciprocal, which uses what the gallery's pictures say of each other; "
+            "not to be compared with plain scores."
+        )
+    return {
+        "note": describe_selection(inputs),
+        "rows": rows,
+        "has_held_out": any(row["held_out"] != "-" for row in rows),
+        "main": {
+            "branch": main,
+            "name": BRANCH_NAMES[main],
+            "percent": f"{100 * metrics[f'test/{main}/mean_ap']:.1f}",
+            "num_valid": format_count(metrics["test/num_valid_queries"]),
+            "num_gallery": format_count(metrics["test/num_gallery"]),
+            "rank_1": format_percent(metrics[f"test/{main}/cmc_1"]),
+        },
+        "caption": caption,
+    }
+
+
+def _build_row(inputs: ReportInputs, branch: str, *, prefix: str = "") -> dict[str, Any]:
+    metrics = inputs.metrics
+    mean_ap = metrics[f"test/{branch}/{prefix}mean_ap"]
+    low, high = mean_ap, mean_ap
+    if not prefix:
+        values = inputs.predictions[f"{branch}_average_precision"].dropna()
+        half = 1.96 * float(values.std(ddof=0)) / math.sqrt(len(values))
+        low, high = max(0.0, mean_ap - half), min(1.0, mean_ap + half)
+    trained = inputs.training.metrics if inputs.training and not prefix else {}
+    cells = [format_percent(metrics[f"test/{branch}/{prefix}{name}"]) for name in _CELLS]
+    return {
+        "branch": branch,
+        "name": BRANCH_NAMES[branch] + (", re-ranked" if prefix else ""),
+        "fill": round(100 * mean_ap, 2),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+        "mean_ap": format_percent(mean_ap),
+        "range": "" if prefix else f"{100 * low:.1f} to {100 * high:.1f}",
+        "cells": cells,
+        "held_out": format_percent(trained.get(f"val/{branch}/mean_ap")),
+    }
+
+
+def _build_lists(inputs: ReportInputs) -> dict[str, Any]:
+    note = (
+        f"Nearest first, by {inputs.main_name}: a solid green frame and a tick are the query's "
+        "identity, a dashed red one and a cross another's. All lists are in "
+        "runs/evaluate/ranked_lists.csv."
+    )
+    if not inputs.shows_pictures:
+        note += " The data set may not be redistributed, so its pictures are not shown."
+    return {"note": note, "figures": build_figures(inputs, LISTS)}
+
+
+def _build_identities(inputs: ReportInputs) -> dict[str, Any]:
+    branch, table = inputs.main_branch, inputs.classes
+    shown = list_hardest_identities(table, branch=branch)
+    note = f"Mean AP of {BRANCH_NAMES[branch]} for each identity of the queries, lowest first."
+    if len(shown) < len(table):
+        note += f" The {MAX_NAMED_IDENTITIES} lowest of {len(table)} are shown."
+    lowest = ", ".join(
+        f"{row['identity']} {row[f'{branch}_mean_ap']:.2f}"
+        for row in shown.head(3).to_dict("records")
+    )
+    bars = figure_to_svg(
+        draw_hardest_identities(table, branch=branch),
+        description=f"Mean AP by identity; lowest: {lowest}",
+    )
+    queries = inputs.predictions
+    cmc = figure_to_svg(draw_cmc(queries), description=describe_cmc(queries))
+    return {"note": note, "bars": bars, "cmc": cmc}
+
+
+def _build_mix_ups(inputs: ReportInputs) -> dict[str, Any] | None:
+    table = inputs.confusion.loc[inputs.confusion["num_ahead"] > 0].head(NUM_MIX_UPS)
+    if table.empty:
+        return None
+    rows = [{**row, "distance": f"{row['distance']:.3f}"} for row in table.to_dict("records")]
+    note = (
+        "For how many queries of an identity this is the nearest wrong one, and how often it is "
+        "nearer than every right picture. All are in results/evaluate/confusion.csv."
+    )
+    return {"rows": rows, "note": note}

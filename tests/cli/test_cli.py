@@ -1,0 +1,228 @@
+"""`dcal embed` and `dcal search`, as a user types them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dcal.cli.app import app
+from dcal.mistakes import is_mistake
+from tests.data.factory import write_picture
+from tests.inference.model_files import write_model
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    write_model(folder / "model.safetensors")
+    for number in range(5):
+        write_picture(folder / "photos" / f"picture [{number}].png", seed=number)
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of one's own with the made model and photos in it."""
+    for path in made.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str, status: int = 0) -> Any:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output + repr(result.exception)
+    return result
+
+
+def embed(*options: str, status: int = 0) -> Any:
+    return run("embed", "model.safetensors", "photos", "--output", "g", *options, status=status)
+
+
+def test_embed_then_search_names_the_pictures(place: Path) -> None:
+    said = embed().stdout
+    assert said.startswith("g: 5 pictures by branch both, width 256: 5 embedded in ")
+    assert said.endswith(", 0 were there\n")
+    said = run("search", "g", "photos/picture [3].png", "--top", "2").stdout
+    assert "photos/picture [3].png" in said
+    lines = [line.split() for line in said.splitlines() if "0.0000" in line]
+    assert lines == [["1", "picture", "[3].png", "0.0000", "1.0000"]]
+    assert said.endswith("5 pictures searched exactly\n")
+    assert "0 embedded" in embed().stdout
+
+
+def test_search_writes_csv_and_a_picture(place: Path) -> None:
+    embed()
+    said = run(
+        "search", "g", "photos", "--top", "3", "--output", "found/a.csv", "--picture", "found/a.png"
+    ).stdout
+    table = pd.read_csv("found/a.csv")
+    assert list(table) == ["query", "rank", "name", "distance", "cosine"]
+    assert len(table) == 15
+    assert "found/a.csv: 15 answers\nfound/a.png: queries drawn: 5\n" in said
+    with Image.open("found/a.png") as image:
+        assert image.width > 500
+
+
+def test_with_a_csv_the_terminal_shows_the_first_queries_only(place: Path) -> None:
+    for number in range(5, 8):
+        write_picture(place / "more" / f"{number}.png", seed=number)
+    embed()
+    said = run("search", "g", "photos", "more", "--top", "1", "--output", "a.csv").stdout
+    assert "and the answers to 3 more queries" in said
+    assert "more/7.png" not in said
+    assert "more/7.png" in run("search", "g", "photos", "more", "--top", "1").stdout
+
+
+def test_an_approximate_search_tells_its_recall(place: Path) -> None:
+    embed()
+    said = run("search", "g", "photos", "--approximate", "--top", "2").stdout
+    assert (
+        "5 pictures searched approximately: of what an exact search finds 100.0% were found "
+        "(recall on 5 of 5 queries)\n"
+    ) in said
+
+
+def test_a_poor_recall_comes_with_advice(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed()
+    monkeypatch.setattr(
+        "dcal.inference.gallery_search.search_approximately",
+        lambda _, queries, num: np.zeros((len(queries), 1), dtype=np.int64),
+    )
+    said = run("search", "g", "photos", "--approximate", "--top", "1").stdout
+    assert "20.0% were found (recall on 5 of 5 queries); --exact finds all" in said
+
+
+def test_a_model_may_be_given_and_another_one_is_refused(place: Path) -> None:
+    embed()
+    run("search", "g", "photos", "--model", "model.safetensors")
+    write_model(place / "other" / "model.safetensors", seed=3)
+    other = ("--model", "other/model.safetensors")
+    said = run("search", "g", "photos", *other, status=1)
+    assert said.stderr.startswith("error: g: written by another model file (sha256 ")
+    assert len(said.stderr.splitlines()) == 1
+    assert not said.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["search", "nothing", "photos"], "error: nothing: no gallery there (no gallery.json); "),
+        (["search", "g", "no.png"], "error: no.png: expected a picture or a folder; there is none"),
+        (["search", "g", "bad.png"], "error: bad.png: cannot be decoded ("),
+        (["search", "g", "photos", "--picture", "a.gif"], "error: a.gif: expected a name that en"),
+        (["embed", "no.safetensors", "photos", "--output", "h"], "error: no.safetensors: expec"),
+        (["embed", "model.safetensors", "no", "--output", "h"], "error: no: expected a folder of"),
+        (["embed", "model.safetensors", "empty", "--output", "h"], "error: empty: expected at le"),
+        (["embed", "model.safetensors", "photos", "--output", "photos"], "error: photos: expect"),
+        (["embed", "model.safetensors", "photos", "--output", "g", "--flip"], "error: g: written"),
+        (["embed", "model.safetensors", "damaged", "--output", "h"], "error: damaged: 1 of 2 pi"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_1(
+    place: Path, arguments: list[str], sentence: str
+) -> None:
+    embed()
+    (place / "empty").mkdir()
+    (place / "bad.png").write_bytes(b"no picture")
+    write_picture(place / "damaged" / "1.png", seed=1)
+    (place / "damaged" / "2.png").write_bytes(b"no picture")
+    result = run(*arguments, status=1)
+    assert result.stderr.startswith(sentence)
+    assert len(result.stderr.splitlines()) == 1
+    assert not (place / "h").exists()
+
+
+def test_left_out_and_removed_pictures_are_told(place: Path) -> None:
+    for number in (1, 2):
+        write_picture(place / "own" / f"{number}.png", seed=number)
+    (place / "own" / "3.png").write_bytes(b"no picture")
+    arguments = ("embed", "model.safetensors", "own", "--output", "h")
+    result = run(*arguments, "--allow-partial")
+    assert "left out, because they cannot be decoded: 1\n" in result.stdout
+    assert "warning: own: 1 of 3 pictures cannot be used and are left out: own/3.png" in (
+        result.stderr
+    )
+    for number in (2, 3):
+        (place / "own" / f"{number}.png").unlink()
+    kept = "no longer in the folder, kept; --drop-removed drops them: 1 (2.png)"
+    assert kept in run(*arguments).stdout
+    said = run(*arguments, "--drop-removed").stdout
+    assert "no longer in the folder, dropped: 1 (2.png)" in said
+    assert said.startswith("h: 1 pictures")
+
+
+def test_a_gallery_whose_build_was_interrupted_is_told_when_searched(place: Path) -> None:
+    embed()
+    card = place / "g" / "gallery.json"
+    card.write_text(card.read_text().replace('"num_waiting": 0', '"num_waiting": 7'))
+    said = run("search", "g", "photos").stderr
+    assert "warning: the gallery still lacks 7 pictures" in said
+
+
+def test_an_interruption_is_one_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dcal.inference.gallery_building.embed_folder", interrupt)
+    said = embed(status=1).stderr
+    assert said == (
+        "error: interrupted; nothing half-written is left, and the same command goes on\n"
+    )
+
+
+def test_an_error_inside_a_library_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        int("x")  # raised here
+    except ValueError as error:
+        assert not is_mistake(error)
+        assert is_mistake(error, [Path(__file__).parent])
+    assert not is_mistake(ValueError())
+    assert not is_mistake(ZeroDivisionError())
+
+
+@pytest.mark.parametrize("arguments", [["embed", "model"], ["search"], ["nothing"], ["--nothing"]])
+def test_a_wrong_call_is_status_2(arguments: list[str]) -> None:
+    run(*arguments, status=2)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["embed", "--help"], ["search", "--help"]])
+def test_help_teaches_and_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert "dcal embed" in run(*arguments).stdout or arguments != ["--help"]
+    code = (
+        "import sys; from dcal.cli.app import app; from typer.testing import CliRunner;"
+        f"result = CliRunner().invoke(app, {arguments}); assert result.exit_code == 0;"
+        "sys.exit(bool({'torch', 'pandas', 'numpy', 'matplotlib', 'faiss'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_console_script_leads_to_the_app() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    module, _, name = tomllib.loads(text)["project"]["scripts"]["dcal"].partition(":")
+    assert callable(getattr(import_module(module), name))
+
+
+@pytest.mark.slow
+def test_the_command_line_goes_from_birds_to_a_drawn_answer(finished, tmp_path: Path) -> None:
+    folder = finished.folder
+    model = folder / "runs" / "train" / "model.safetensors"
+    photos = next(path for path in (folder / "data" / "raw").iterdir() if path.is_dir())
+    commands = [
+        ["embed", model, photos, "--output", tmp_path / "g", "--device", "cpu"],
+        ["search", tmp_path / "g", next(photos.rglob("*.png")), "--picture", tmp_path / "a.png"],
+    ]
+    for command in commands:
+        arguments = [sys.executable, "-m", "dcal.cli", *map(str, command)]
+        subprocess.run(arguments, check=True, cwd=Path(__file__).parents[2])
+    assert (tmp_path / "a.png").stat().st_size > 1000
