@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import dcal
+from dcal.mistakes import MISTAKES, is_mistake
 from dcal.write_errors import WriteError, describe_write_error
 from pipelines.guard import hold_stage
 from pipelines.inputs import read_inputs, require_unchanged
@@ -19,7 +19,6 @@ from pipelines.lock_file import keep_lock_file
 OURS = (Path(dcal.__file__).resolve().parent, Path(__file__).resolve().parent)
 # A stage's own module is called __main__ while it runs.
 LOGGERS = ("dcal", "pipelines", "__main__")
-MISTAKES = (ValueError, OSError, RuntimeError, KeyError)
 
 
 def run_stage(main: Callable[[], None], stage: str | None = None) -> None:
@@ -54,7 +53,7 @@ def describe_mistake(error: Exception) -> str | None:
         removed = "; DVC took this stage's last results away before: git checkout and dvc checkout"
         back = f"{removed} bring them back" if os.environ.get("DVC_STAGE") else ""
         return f"{error}{back}"
-    if _is_raised_here(error.__traceback__):
+    if is_mistake(error, OURS):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         # Raised by a library: the disk may still be to blame, and says so.
@@ -86,13 +85,3 @@ class _Collector(logging.Handler):
         message = record.getMessage()
         if message not in self._seen:
             self._seen.append(message)
-
-
-def _is_raised_here(traceback: TracebackType | None) -> bool:
-    """Say whether the innermost frame is this project's, not that of a library it called."""
-    if traceback is None:
-        return False
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    path = Path(traceback.tb_frame.f_code.co_filename).resolve()
-    return any(path.is_relative_to(folder) for folder in OURS)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcal.models.dcal import DCAL, DCALOutput
-from dcal.training.branches import choose_sides
+from dcal.training.branches import choose_sides, collect_features
 
 Branch = Literal["sa", "glca", "both"]
 BRANCHES: tuple[Branch, ...] = get_args(Branch)
@@ -117,13 +117,5 @@ def compute_embeddings(
 
 
 def _collect(output: DCALOutput, branches: Sequence[Branch]) -> dict[Branch, Tensor]:
-    """Return the raw features of the branches, in float32."""
-    collected: dict[Branch, Tensor] = {}
-    for branch in branches:
-        parts = {
-            "sa": (output.sa_features,),
-            "glca": (output.glca_features,),
-            "both": (output.sa_features, output.glca_features),
-        }[branch]
-        collected[branch] = torch.cat([part.float() for part in parts if part is not None], dim=1)
-    return collected
+    features = collect_features(output)
+    return {branch: features[branch] for branch in branches}

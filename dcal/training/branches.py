@@ -53,16 +53,21 @@ def choose_sides(
     }
 
 
-def compute_embeddings(output: DCALOutput) -> dict[str, Tensor]:
-    """Return embeddings (B, D) in float32 for `sa`, and with GLCA for `glca` and `both`.
+def collect_features(output: DCALOutput) -> dict[str, Tensor]:
+    """Return features (B, D) in float32 for `sa`, and with GLCA for `glca` and `both`.
 
-    `both` is [SA class token ; GLCA read-out] (B, 2D). Each is normalised as a whole, and the
-    features are those before the BN neck.
+    They are those before the BN neck; `both` is [SA class token ; GLCA read-out] (B, 2D).
     """
     features = {"sa": output.sa_features.float()}
     if output.glca_features is not None:
         features["glca"] = output.glca_features.float()
         features["both"] = torch.cat((features["sa"], features["glca"]), dim=1)
+    return features
+
+
+def compute_embeddings(output: DCALOutput) -> dict[str, Tensor]:
+    """Return the features divided by their length, each as a whole."""
+    features = collect_features(output)
     return {branch: F.normalize(values, dim=1) for branch, values in features.items()}
 
 
