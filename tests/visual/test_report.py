@@ -227,3 +227,15 @@ def test_numbers_are_written_for_readers() -> None:
     assert format_percent(None) == format_percent(float("nan")) == "-"
     assert format_count(1234567) == "1\u202f234\u202f567"
     assert [format_duration(s) for s in (12.4, 191, 7300)] == ["12 s", "3 min 11 s", "2 h 1 min"]
+
+
+def test_the_page_names_no_folder_of_the_machine_that_made_it(inputs: ReportInputs) -> None:
+    config = make_config(
+        dataset={"source": "/home/me/pictures/good"},
+        model={"weights": "/home/me/start.safetensors"},
+        evaluate={"weights": "/home/me/given.safetensors"},
+    )
+    for training in (inputs.training, None):
+        html = render_report(change(inputs, config=config, training=training))
+        assert ".../good" in html and ".../start.safetensors" in html
+        assert "/home/me" not in html

@@ -69,7 +69,8 @@ def _build_notices(inputs: ReportInputs) -> list[dict[str, Any]]:
         notices.append({"heading": "Drawn data.", "text": text, "points": []})
     if inputs.training is None:
         text = (
-            f"Scores and pictures are of {inputs.config.evaluate.weights} (evaluate.weights), and "
+            f"Scores and pictures are of {_hide_folder(inputs.config.evaluate.weights)} "
+            "(evaluate.weights), and "
             "what is said of its training is what its card says; nothing was trained here for it."
         )
         notices.append({"heading": "A given model was scored.", "text": text, "points": []})
@@ -135,7 +136,7 @@ def _model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     )
     height, width = model.image_size
     return [
-        ("backbone", f"{model.backbone}, weights {model.weights}"),
+        ("backbone", f"{model.backbone}, weights {_hide_folder(model.weights)}"),
         ("input", f"{height} x {width} pixels (height x width)"),
         ("GLCA", glca if model.glca_blocks else "off"),
         ("PWCA", pwca if model.pwca_blocks else "off"),
@@ -175,7 +176,7 @@ def _card_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     same = "the index scored here" if inputs.knows_the_data else "another index than scored here"
     return [
         ("command", "python -m pipelines.evaluate"),
-        ("model file", str(inputs.config.evaluate.weights)),
+        ("model file", str(_hide_folder(inputs.config.evaluate.weights))),
         ("trained on", f"{dataset['name']} ({same})"),
     ]
 
