@@ -6,8 +6,9 @@
 Runs what params.yaml composes, with three arms: `dcal` (all branches), `sa_steps` (GLCA and PWCA
 off, the same epochs) and `sa_time` (SA alone for as many epochs as DCAL's time pays for, by the
 ratio of their training steps, measured in turn). Every arm is scored on the test split with the
-weights its own rule selects. Beside them: chance, and the nearest neighbour in the train split by
-HSV histogram and by raw pixels. Nothing is logged to MLflow.
+weights its own rule selects: top-1, or for Re-ID mean AP and rank-1 with the camera rule. Beside
+them: chance, and the nearest picture (of train, or of the gallery) by HSV histogram and by raw
+pixels. Nothing is logged to MLflow.
 """
 
 from __future__ import annotations
@@ -28,23 +29,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from scipy import stats
 
+from benchmarks.scores import REID_METRICS, compute_chance, score_model, score_plain_features
 from dcal.attention.pairing import draw_pairing
 from dcal.config import Config, load_config, parse_config
 from dcal.data.datamodule import Pictures, build_loaders, open_pictures
-from dcal.data.images import load_image
-from dcal.data.neighbours import compute_hsv_histogram, compute_neighbour_accuracy
 from dcal.models import build_model
 from dcal.models.backbone import get_normalisation
 from dcal.models.dcal import DCAL
 from dcal.tracking.environment import describe_environment
-from dcal.training.branches import compute_probabilities
 from dcal.training.fit import Outlets, fit
 from dcal.training.runtime import resolve_runtime
 
+METRICS = ("top1", *REID_METRICS)
 ARMS = ("dcal", "sa_steps", "sa_time")
 
 
@@ -65,9 +64,9 @@ def main() -> None:
         "environment": describe_environment(
             device=resolve_runtime(config.train).device_name
         ).model_dump(mode="json"),
-        "chance": 1 / len(pictures.report.class_names),
+        "chance": compute_chance(pictures, config),
         "step_time_ratio": measure_step_ratio(config, pictures),
-        "neighbours": score_nearest_neighbours(pictures, config.model.image_size),
+        "neighbours": score_plain_features(pictures, config),
         "runs": [],
     }
     for arm in arguments.arms:
@@ -135,74 +134,56 @@ def run_arm(
             runtime=resolve_runtime(changed.train),
             outlets=Outlets(Path(folder) / "history.csv", log_metrics=lambda values, step: None),
         )
-    right: dict[str, int] = {}
-    with torch.inference_mode():
-        for batch in loaders.test:
-            for branch, values in compute_probabilities(result.model(batch["image"])).items():
-                is_right = values.argmax(dim=1) == batch["label"]
-                right[branch] = right.get(branch, 0) + int(is_right.sum())
-    num_test = pictures.report.counts["test"]
     return {
         "arm": arm,
         "seed": seed,
         "epochs": epochs,
         "steps": result.num_steps,
         "train_seconds": round(result.train_seconds, 1),
-        "top1": {branch: count / num_test for branch, count in right.items()},
-    }
-
-
-def score_nearest_neighbours(pictures: Pictures, image_size: tuple[int, int]) -> dict[str, float]:
-    """Return test top-1 of the nearest training picture by HSV histogram and by raw pixels."""
-    height, width = image_size
-    features: dict[str, dict[str, np.ndarray]] = {"hsv_histogram": {}, "raw_pixels": {}}
-    for split in ("train", "test"):
-        images = [
-            np.asarray(load_image(pictures.root / path).resize((width, height)))
-            for path in pictures.select(split)["path"]
-        ]
-        features["hsv_histogram"][split] = np.stack([compute_hsv_histogram(i) for i in images])
-        features["raw_pixels"][split] = np.stack(images).reshape(len(images), -1) / np.float32(255)
-    labels = {split: pictures.select(split)["label"].to_numpy() for split in ("train", "test")}
-    return {
-        name: compute_neighbour_accuracy(
-            of["train"], labels["train"], test_features=of["test"], test_labels=labels["test"]
-        )
-        for name, of in features.items()
+        **score_model(result.model, changed, pictures, loaders.test),
     }
 
 
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return mean, standard deviation and 95 % interval (Student) of each arm's branches."""
+    """Return mean, standard deviation and 95 % interval (Student) of each arm, metric, branch."""
     rows = []
     for arm in dict.fromkeys(run["arm"] for run in runs):
         mine = [run for run in runs if run["arm"] == arm]
-        for branch in mine[0]["top1"]:
-            values = [run["top1"][branch] for run in mine]
-            spread = statistics.stdev(values) if len(values) > 1 else math.nan
-            half = stats.t.ppf(0.975, len(values) - 1) * spread / math.sqrt(len(values))
-            rows.append(
-                {
-                    "arm": arm,
-                    "branch": branch,
-                    "mean": statistics.mean(values),
-                    "std": None if math.isnan(spread) else spread,
-                    "half_interval_95": None if math.isnan(spread) else float(half),
-                    "num_seeds": len(values),
-                    "epochs": mine[0]["epochs"],
-                    "train_seconds": statistics.mean(run["train_seconds"] for run in mine),
-                }
-            )
+        for metric in (name for name in METRICS if name in mine[0]):
+            for branch in mine[0][metric]:
+                rows.append(
+                    {
+                        "arm": arm,
+                        "branch": branch,
+                        "metric": metric,
+                        **_summarise_values([run[metric][branch] for run in mine]),
+                        "epochs": mine[0]["epochs"],
+                        "train_seconds": statistics.mean(run["train_seconds"] for run in mine),
+                    }
+                )
     return rows
+
+
+def _summarise_values(values: list[float]) -> dict[str, Any]:
+    found: dict[str, Any] = {"mean": statistics.mean(values), "std": None, "half_interval_95": None}
+    if len(values) > 1:
+        found["std"] = statistics.stdev(values)
+        quantile = stats.t.ppf(0.975, len(values) - 1)
+        found["half_interval_95"] = float(quantile * found["std"] / math.sqrt(len(values)))
+    return {**found, "num_seeds": len(values)}
 
 
 def format_table(record: dict[str, Any]) -> str:
     """Write the summary for reading."""
-    lines = [
-        f"{record['dataset']}: chance {record['chance']:.3f}; nearest neighbour: "
-        + ", ".join(f"{name} {value:.3f}" for name, value in record["neighbours"].items()),
-        f"{'arm':10} {'branch':6} {'epochs':>6} {'seconds':>8} {'top-1':>7} {'std':>6} {'95 %':>6}",
-    ]
+    lines = [f"{record['dataset']}:"]
+    for metric, chance in record["chance"].items():
+        plain = record["neighbours"][metric].items()
+        told = ", ".join(f"{name} {value:.3f}" for name, value in plain)
+        lines.append(f"{metric} by chance {chance:.3f}; by the nearest picture: {told}")
+    lines.append(
+        f"{'arm':9} {'branch':6} {'metric':8} {'epochs':>6} {'seconds':>8} {'mean':>7} {'std':>6} "
+        f"{'95 %':>6}"
+    )
     for row in record["summary"]:
         spread = (
             "     -      -"
@@ -210,8 +191,8 @@ def format_table(record: dict[str, Any]) -> str:
             else (f"{row['std']:6.3f} {row['half_interval_95']:6.3f}")
         )
         lines.append(
-            f"{row['arm']:10} {row['branch']:6} {row['epochs']:6d} {row['train_seconds']:8.0f}"
-            f" {row['mean']:7.3f} {spread}"
+            f"{row['arm']:9} {row['branch']:6} {row['metric']:8} {row['epochs']:6d}"
+            f" {row['train_seconds']:8.0f} {row['mean']:7.3f} {spread}"
         )
     return "\n".join(lines)
 
