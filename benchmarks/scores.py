@@ -17,7 +17,6 @@ from torch import Tensor
 
 from dcal.config import Config
 from dcal.data.datamodule import Loader, Pictures
-from dcal.data.identities import JUNK
 from dcal.data.images import load_image
 from dcal.data.neighbours import compute_hsv_histogram, compute_neighbour_accuracy
 from dcal.inference.embedding import compute_embeddings, list_embedding_branches
@@ -63,7 +62,7 @@ def score_plain_features(pictures: Pictures, config: Config) -> Scores:
     """Score the nearest picture by HSV histogram and by raw pixels."""
     if config.dataset.kind == "fgvc":
         return {"top1": _score_plain_classifiers(pictures, config.model.image_size)}
-    table = list_ranked_pictures(pictures)
+    table = pictures.select_ranked()
     pixels = _describe(
         pictures,
         table,
@@ -86,7 +85,7 @@ def compute_chance(pictures: Pictures, config: Config) -> dict[str, float]:
     """Return for each metric what an order drawn at random is expected to score."""
     if config.dataset.kind == "fgvc":
         return {"top1": 1 / len(pictures.report.class_names)}
-    matches = match_table(list_ranked_pictures(pictures))
+    matches = match_table(pictures.select_ranked())
     shares, precisions = [], []
     for query in range(matches.num_queries):
         _, is_junk = matches.find_same(query)
@@ -107,12 +106,6 @@ def compute_random_precision(num_positives: int, num_kept: int) -> float:
     ranks = np.arange(1, num_kept + 1)
     others = (num_positives - 1) / max(num_kept - 1, 1)
     return float(((1 + (ranks - 1) * others) / ranks).mean())
-
-
-def list_ranked_pictures(pictures: Pictures) -> pd.DataFrame:
-    """Return the queries and the gallery of a Re-ID set, without junk."""
-    table = pd.concat([pictures.select("query"), pictures.select("gallery")])
-    return table.loc[table["identity"] != JUNK]
 
 
 def _score_rankings(embeddings: dict[str, Tensor], table: pd.DataFrame) -> Scores:
@@ -151,7 +144,7 @@ def _describe(
 
 
 def _to_shares(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return image / np.float32(255)
+    return image.astype(np.float32) / 255
 
 
 def _normalise_pixels(image: NDArray[np.uint8]) -> NDArray[np.float32]:

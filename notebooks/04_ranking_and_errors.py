@@ -19,7 +19,6 @@
 import os
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown, display
@@ -32,8 +31,13 @@ from dcal.analysis.ranking_tables import (
     select_queries,
 )
 from dcal.data.datamodule import open_pictures
-from dcal.inference.features import read_features
-from dcal.inference.retrieval import build_query_table, find_lists, rank_branches
+from dcal.inference.camera_pairs import compare_cameras, measure_nearest_right
+from dcal.inference.retrieval import (
+    build_query_table,
+    find_lists,
+    rank_branches,
+    read_test_features,
+)
 from dcal.visual.figures import BRANCH_COLOURS, BRANCH_NAMES, house_style
 from dcal.visual.ranked_lists import build_lists, draw_ranked_lists
 
@@ -45,7 +49,8 @@ num_worst = 5  # queries to look at
 # %%
 os.chdir(project)
 config = load_config("params.yaml")
-features = read_features("runs/evaluate/features.safetensors")
+pictures = open_pictures(config.dataset)
+features = read_test_features("runs/evaluate/features.safetensors", pictures)
 results = rank_branches(features, config.evaluate)
 queries = build_query_table(features, results)
 branches = list(results)
@@ -77,22 +82,15 @@ display(scores.map(lambda share: f"{100 * share:.1f} %"))
 
 # %% alt="Rank-1 from each query camera to each gallery camera"
 memory_limit = config.evaluate.memory_mb << 20
-everything = find_lists(
-    features, branch=main, num=len(splits["gallery"]), rule="junk", memory_limit=memory_limit
-)
-table = build_ranking_table(splits["query"], splits["gallery"], everything)
-seen = set(zip(splits["gallery"]["identity"], splits["gallery"]["camera"], strict=True))
-nearest = table.dropna(subset=["query_camera", "camera"]).groupby(["query", "camera"]).first()
-nearest = nearest.reset_index()
-possible = [pair in seen for pair in zip(nearest["query_identity"], nearest["camera"], strict=True)]
-nearest = nearest[np.array(possible, dtype=bool) & (nearest["query_camera"] != nearest["camera"])]
+nearest = compare_cameras(features, branch=main, memory_limit=memory_limit)
 has_cameras = len(nearest) > 0
 if has_cameras:
     shares = nearest.assign(is_right=nearest["is_right"].astype(float)).pivot_table(
         index="query_camera", columns="camera", values="is_right", aggfunc="mean"
     )
     with house_style():
-        figure, axes = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
+        side = max(3.6, 0.45 * len(shares.columns))
+        figure, axes = plt.subplots(figsize=(1.0 + side, side), layout="constrained")
         sns.heatmap(
             shares, annot=True, fmt=".2f", vmin=0, vmax=1, cmap="Blues", cbar=False, ax=axes
         )
@@ -107,8 +105,12 @@ else:
 # overlap, no threshold tells them apart.
 
 # %% alt="Distances of the nearest right and the nearest wrong picture of the queries"
-pairs = table.groupby(["query", "is_right"])["distance"].min().reset_index()
-pairs["which"] = np.where(pairs["is_right"].astype(bool), "nearest right", "nearest wrong")
+wrong = find_lists(features, branch=main, num=1, rule="identity", memory_limit=memory_limit)
+distances = {
+    "nearest right": measure_nearest_right(features, branch=main),
+    "nearest wrong": wrong.distances[:, 0],
+}
+pairs = pd.DataFrame(distances).melt(var_name="which", value_name="distance").dropna()
 with house_style():
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     sns.histplot(
@@ -140,9 +142,11 @@ if {"sa", "glca"} <= set(branches):
 # %% alt="Ranked lists of the queries of lowest average precision"
 precisions = queries[f"{main}_average_precision"].to_numpy()
 worst = find_worst_queries(precisions, num=num_worst)
-shown = select_queries(table[table["rank"] <= 8], queries, worst)
+lists = find_lists(features, branch=main, num=8, rule="junk", memory_limit=memory_limit)
+table = build_ranking_table(splits["query"], splits["gallery"], lists)
+shown = select_queries(table, queries, worst)
 if show_pictures:
-    root = open_pictures(config.dataset).root
+    root = pictures.root
     figure = draw_ranked_lists(build_lists(shown, query_root=root, gallery_root=root))
     display(figure)
 else:
@@ -152,7 +156,6 @@ else:
 # ## Nearest wrong identities
 
 # %%
-wrong = find_lists(features, branch=main, num=1, rule="identity", memory_limit=memory_limit)
 confusions = build_confusions(splits["query"], splits["gallery"], wrong, results[main].first_ranks)
 columns = ["identity", "wrong_identity", "num_queries", "num_ahead", "distance"]
 display(confusions[columns].head(10).style.hide(axis="index").format({"distance": "{:.3f}"}))

@@ -50,3 +50,44 @@ def test_pictures_that_may_not_be_passed_on_stay_out_of_the_page(grocery: Projec
 
 def test_a_second_repro_of_an_archive_runs_nothing(grocery: Project) -> None:
     assert grocery.repro() == []
+
+
+@pytest.fixture(scope="module")
+def fruit(tmp_path_factory: pytest.TempPathFactory, fruit_turn_archive: Path) -> Project:
+    """Return a project that was trained to re-identify single fruits, in a few epochs."""
+    project = clone(tmp_path_factory.mktemp("fruit") / "project")
+    project.compose(
+        "preset=reid",
+        "dataset=market",
+        "dataset.name=fruit_turn",
+        f"dataset.source={fruit_turn_archive}",
+        "train.epochs=3",
+        "evaluate.rerank=true",
+    )
+    assert project.repro() == STAGES
+    return project
+
+
+def test_every_photographed_fruit_is_ranked(fruit: Project) -> None:
+    report = fruit.read_json("data/index/fruit_turn/report.json")
+    counts = report["counts"]
+    assert counts["train"] + counts["val"] == 1332
+    assert (counts["query"], counts["gallery"]) == (90, 450)
+    metrics = fruit.read_json("results/evaluate/metrics.json")
+    assert metrics["test/num_valid_queries"] == metrics["test/num_queries"] == 90
+    for branch in ("sa", "glca", "both"):
+        # Chance: rank-1 of 0.035, mean AP of 0.05.
+        assert metrics[f"test/{branch}/cmc_1"] > 0.2
+        assert metrics[f"test/{branch}/mean_ap"] > 0.2
+        assert metrics[f"test/{branch}/reranked_mean_ap"] > 0.2
+    lists = pd.read_csv(fruit.folder / "runs/evaluate/ranked_lists.csv")
+    is_own_film = (lists["query_identity"] == lists["identity"]) & (
+        lists["query_camera"] == lists["camera"]
+    )
+    assert len(lists) == 900 and not is_own_film.any()
+
+
+def test_fruit_that_may_not_be_passed_on_stays_out_of_the_page(fruit: Project) -> None:
+    page = (fruit.folder / "reports/report.html").read_text(encoding="utf-8")
+    assert "re-ranked" in page and "data:image/" not in page
+    assert fruit.repro() == []

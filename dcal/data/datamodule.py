@@ -15,7 +15,7 @@ from dcal.config import Config, DatasetConfig
 from dcal.data.dataset import DistractorKind, IndexDataset, Sides, list_sides
 from dcal.data.identities import JUNK
 from dcal.data.index import IndexReport, read_index
-from dcal.data.raw import raw_root
+from dcal.data.raw import find_raw_root
 from dcal.data.samplers import EpochBatchSampler, EpochSampler, IdentityBatchSampler
 from dcal.data.transforms import build_test_transform, build_train_transform
 from dcal.paths import index_folder
@@ -34,6 +34,11 @@ class Pictures:
     def select(self, split: str) -> pd.DataFrame:
         """Return one split's rows; the frame's index is the row in the whole table."""
         return self.table.loc[self.table["split"] == split]
+
+    def select_ranked(self) -> pd.DataFrame:
+        """Return the queries of a Re-ID set, then its gallery without what no ranking has."""
+        table = pd.concat([self.select("query"), self.select("gallery")])
+        return table.loc[table["identity"] != JUNK]
 
     def list_sides(self) -> Sides:
         """Return the cameras and views of the train split."""
@@ -59,8 +64,17 @@ def open_pictures(dataset: DatasetConfig) -> Pictures:
     Raises:
         FileNotFoundError: `fetch` or `prepare` has not run, or the user's folder is gone.
     """
-    table, report = read_index(index_folder(dataset.name))
-    return Pictures(table, report, raw_root(dataset))
+    return open_prepared(dataset.name)
+
+
+def open_prepared(dataset_name: str) -> Pictures:
+    """Do so for any data set that was prepared here, by its name.
+
+    Raises:
+        FileNotFoundError: No such data set was prepared, or its pictures are gone.
+    """
+    table, report = read_index(index_folder(dataset_name))
+    return Pictures(table, report, find_raw_root(dataset_name))
 
 
 def build_loaders(
@@ -141,10 +155,8 @@ def build_test_loader(
     Raises:
         ValueError: The index has no such split, or sizes do not fit.
     """
-    table = pictures.select(split)
-    if split == "test" and config.dataset.kind == "reid":
-        table = pd.concat([pictures.select("query"), pictures.select("gallery")])
-        table = table.loc[table["identity"] != JUNK]
+    is_ranked = split == "test" and config.dataset.kind == "reid"
+    table = pictures.select_ranked() if is_ranked else pictures.select(split)
     if table.empty:
         raise ValueError(
             f"dataset {pictures.report.dataset}: no {split} split; "

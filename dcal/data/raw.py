@@ -37,12 +37,17 @@ def fetch_dataset(dataset: DatasetConfig) -> Path:
 
 
 def raw_root(dataset: DatasetConfig) -> Path:
+    """Return the folder that the index's paths start from; see `find_raw_root`."""
+    return find_raw_root(dataset.name)
+
+
+def find_raw_root(dataset_name: str) -> Path:
     """Return the folder that the index's paths start from.
 
     Raises:
         FileNotFoundError: Nothing was fetched, or the user's folder is gone.
     """
-    folder = raw_folder(dataset.name)
+    folder = raw_folder(dataset_name)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; run: python -m pipelines.fetch")
     record = folder / IN_PLACE_FILE
@@ -51,7 +56,7 @@ def raw_root(dataset: DatasetConfig) -> Path:
     root = Path(json.loads(record.read_text(encoding="utf-8"))["path"])
     if not root.is_dir():
         raise FileNotFoundError(
-            f"{root}: the folder of dataset {dataset.name} is gone; set dataset.source anew and "
+            f"{root}: the folder of dataset {dataset_name} is gone; set dataset.source anew and "
             "run: python -m pipelines.fetch"
         )
     return root

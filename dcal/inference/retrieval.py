@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
 from dcal.config import EvaluateConfig
+from dcal.data.datamodule import Pictures
 from dcal.inference.embedding import Branch, compute_embeddings, list_embedding_branches
-from dcal.inference.features import Features
+from dcal.inference.features import Features, read_features, require_same_pictures
 from dcal.inference.recipe import describe_recipe
 from dcal.inference.scoring import Scoring, build_scoring_loader
 from dcal.metrics.nearest import Nearest, Rule, find_nearest
@@ -40,6 +42,18 @@ def embed_test_pictures(
     table = scoring.pictures.table.loc[rows.numpy(), KEPT_COLUMNS].reset_index(drop=True)
     recipe = describe_recipe(scoring.model, scoring.path, flip=evaluate.flip)
     return Features(table, embeddings, recipe)
+
+
+def read_test_features(path: str | Path, pictures: Pictures) -> Features:
+    """Read the embeddings that the evaluate stage saved, of the pictures of this index.
+
+    Raises:
+        FileNotFoundError: The stage has not run.
+        ValueError: The file is damaged, or of other pictures than the index has now.
+    """
+    features = read_features(path)
+    require_same_pictures(features, pictures.select_ranked(), path=path)
+    return features
 
 
 def rank_branches(
