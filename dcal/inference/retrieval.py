@@ -12,7 +12,12 @@ import torch
 from dcal.config import EvaluateConfig
 from dcal.data.datamodule import Pictures
 from dcal.inference.embedding import Branch, compute_embeddings, list_embedding_branches
-from dcal.inference.features import Features, read_features, require_same_pictures
+from dcal.inference.features import (
+    Features,
+    read_features,
+    require_comparable,
+    require_same_pictures,
+)
 from dcal.inference.recipe import describe_recipe
 from dcal.inference.scoring import Scoring, build_scoring_loader
 from dcal.metrics.nearest import Nearest, Rule, find_nearest
@@ -30,7 +35,12 @@ def embed_test_pictures(
     device: torch.device,
     on_batch: Callable[[int], None] | None = None,
 ) -> Features:
-    """Embed the queries, then the gallery, by every branch that the model has."""
+    """Embed the queries, then the gallery, by every branch that the model has.
+
+    Raises:
+        ValueError: An embedding cannot be compared, as of a model that diverged; the message names
+            the picture.
+    """
     rows, embeddings = compute_embeddings(
         scoring.model,
         build_scoring_loader(scoring, "test"),
@@ -40,6 +50,7 @@ def embed_test_pictures(
         on_batch=on_batch,
     )
     table = scoring.pictures.table.loc[rows.numpy(), KEPT_COLUMNS].reset_index(drop=True)
+    require_comparable(embeddings, table["path"])
     recipe = describe_recipe(scoring.model, scoring.path, flip=evaluate.flip)
     return Features(table, embeddings, recipe)
 

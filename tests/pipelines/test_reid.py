@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from dcal.config import Config
 from dcal.inference.features import read_features
@@ -142,6 +144,21 @@ def test_where_no_query_has_a_match_the_stage_says_why(
     make_vehicles(tmp_path, monkeypatch)
     leave_one_camera()
     with pytest.raises(ValueError, match="6 of 6 queries have no match .* own camera only; so"):
+        evaluate.main()
+    assert not Path("results/evaluate/metrics.json").exists()
+
+
+def test_a_model_that_diverged_is_told_by_the_first_picture_it_spoils(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_vehicles(tmp_path, monkeypatch)
+    path = "runs/train/model.safetensors"
+    with safe_open(path, framework="pt") as stream:
+        tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+        metadata = stream.metadata()
+    tensors["norm.weight"] = torch.full_like(tensors["norm.weight"], torch.nan)
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(ValueError, match=r"branch sa: .* are NaN or infinite: .*\.png"):
         evaluate.main()
     assert not Path("results/evaluate/metrics.json").exists()
 
