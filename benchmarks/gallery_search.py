@@ -62,10 +62,8 @@ def measure(size: int) -> dict[str, Any]:
         row["build_seconds"] = run(lambda: search_approximately(gallery, queries[:1], num=NUM))[0]
         for count in QUERIES:
             asked = queries[:count]
-            exact_seconds, exact = run(
-                lambda asked=asked: find_nearest(asked, values[:size], num=NUM)
-            )
-            seconds, found = run(lambda asked=asked: search_approximately(gallery, asked, num=NUM))
+            exact_seconds, exact = run(partial(find_nearest, asked, values[:size], num=NUM))
+            seconds, found = run(partial(search_approximately, gallery, asked, num=NUM))
             row["queries"].append(
                 {
                     "queries": count,
