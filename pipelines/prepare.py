@@ -29,7 +29,8 @@ def main() -> None:
         )
     write_index(index_folder(dataset.name), table, report)
     counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
-    logger.info("%s: %d classes; %s", dataset.name, report.num_classes, counts)
+    classes = "train identities" if dataset.kind == "reid" else "classes"
+    logger.info("%s: %d %s; %s", dataset.name, report.num_classes, classes, counts)
     for warning in report.warnings:
         logger.warning("warning: %s", warning)
 

@@ -38,6 +38,7 @@ BETWEEN_CLONES = [
 ]
 DVC = [line for line in COMMANDS if line.startswith("dvc ") and line not in BETWEEN_CLONES]
 STAGE = [f"python -m pipelines.{name}" for name in ("fetch", "prepare", "evaluate")]
+CROSS = [line for line in COMMANDS if line.startswith("python -m pipelines.cross_sets")]
 CLI = [line for line in COMMANDS if line.startswith("dcal ")]
 # Long, or of another's making: a test of their own below or elsewhere, or none.
 OTHERS = {"xdg-open reports/report.html"}
@@ -45,7 +46,7 @@ OTHERS = {"xdg-open reports/report.html"}
 
 def test_every_command_of_readme_is_of_a_kind_that_is_tested() -> None:
     make = {line for line in COMMANDS if line.startswith("make ")}
-    assert set(COMMANDS) == {*COMPOSE, *DVC, *BETWEEN_CLONES, *STAGE, *CLI, *OTHERS, *make}
+    assert set(COMMANDS) == {*COMPOSE, *DVC, *BETWEEN_CLONES, *STAGE, *CROSS, *CLI, *OTHERS, *make}
     assert len(COMPOSE) > 3
 
 
@@ -111,9 +112,27 @@ def test_a_model_file_is_scored_without_anything_of_its_training(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", read_blocks("python"))
-def test_the_python_of_readme_runs(code: str, finished: Project, tmp_path: Path) -> None:
-    project = finished.copy(tmp_path / "project")
+def test_the_python_of_readme_runs(
+    code: str, finished: Project, finished_reid: Project, tmp_path: Path
+) -> None:
+    of_kind = finished_reid if "retrieval" in code else finished
+    project = of_kind.copy(tmp_path / "project")
     project.run("python", "-c", code)
+
+
+@pytest.mark.slow
+def test_a_model_is_ranked_on_sets_that_were_prepared(
+    finished_reid: Project, tmp_path: Path
+) -> None:
+    project = finished_reid.copy(tmp_path / "project")
+    (command,) = CROSS
+    said = project.run(*command.replace("mine vehicles", "vehicles_smoke").split())
+    assert "both" in said
+    own = project.read_json("results/evaluate/metrics.json")
+    found = project.read_json("results/cross_sets/metrics.json")
+    assert found["test/vehicles_smoke/both/mean_ap"] == own["test/both/mean_ap"]
+    said = project.run(*command.split(), succeeds=False)
+    assert "data set mine: expected one that was prepared here (vehicles_smoke)" in said
 
 
 @pytest.mark.slow
@@ -161,3 +180,6 @@ def borrow_environment(folder: Path) -> None:
     shutil.copy(Path(sys.prefix, "pyvenv.cfg"), folder / ".venv")
     digest = sha256((folder / "requirements.lock").read_bytes()).hexdigest()
     (folder / ".venv" / ".made-from").write_text(f"{digest} {os.path.realpath(folder)}\n")
+    # Else make would install the clone into this environment.
+    digest = sha256((folder / "pyproject.toml").read_bytes()).hexdigest()
+    (folder / ".venv" / ".project-from").write_text(f"{digest}\n")

@@ -44,6 +44,7 @@ def run_setup(tmp_path: Path, repository: Path) -> Run:
     shutil.copy(repository / "Makefile", project)
     shutil.copy(repository / ".ci" / "setup", project / ".ci")
     (project / "requirements.lock").write_text(PIN)
+    (project / "pyproject.toml").write_text('name = "project"\n')
 
     def run(
         *, version: str = "3.11", venv: int = 0, free_kib: int = 1 << 30, pip: str = "true"
@@ -89,6 +90,16 @@ def test_a_changed_lock_is_installed(run_setup: Run, tmp_path: Path) -> None:
     (tmp_path / "project" / "requirements.lock").write_text(PIN + "six==1.17.0\n")
     assert run_setup().returncode == 0
     assert len((tmp_path / "project" / "pip.log").read_text().splitlines()) == 4
+
+
+def test_a_new_command_of_the_project_is_installed_without_making_all_anew(
+    run_setup: Run, tmp_path: Path
+) -> None:
+    run_setup()
+    (tmp_path / "project" / "pyproject.toml").write_text("[project.scripts]\n")
+    assert run_setup().returncode == run_setup().returncode == 0
+    calls = (tmp_path / "project" / "pip.log").read_text().splitlines()
+    assert len(calls) == 3 and "--editable ." in calls[2]
 
 
 def test_an_interrupted_setup_is_not_taken_for_a_whole_one(run_setup: Run, tmp_path: Path) -> None:
