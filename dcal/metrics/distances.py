@@ -40,11 +40,15 @@ def check_features(features: Tensor, *, side: str, must_have_length: bool) -> No
 
 def compute_lengths(features: Tensor) -> Tensor:
     """Return the Euclidean length of each row, (N,), in float64: squares may overflow float32."""
-    # In pieces that a processor's cache holds: ten times as fast as in large ones.
-    rows = max(1, CACHED_BYTES // (8 * features.shape[1]))
-    return torch.cat(
-        [torch.linalg.vector_norm(chunk.double(), dim=1) for chunk in features.split(rows)]
-    )
+    lengths = features.new_empty(len(features), dtype=torch.float64)
+    # In pieces that a processor's cache holds: ten times as fast as in large ones. In one buffer:
+    # pieces of their own, freed between small results, leave holes as large as the whole.
+    rows = max(1, min(len(features), CACHED_BYTES // (8 * features.shape[1])))
+    buffer = features.new_empty((rows, features.shape[1]), dtype=torch.float64)
+    for chunk, part in zip(features.detach().split(rows), lengths.split(rows), strict=True):
+        piece = buffer[: len(chunk)].copy_(chunk)
+        torch.linalg.vector_norm(piece, dim=1, out=part)
+    return lengths
 
 
 class DistanceBlocks:

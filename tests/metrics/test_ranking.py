@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,38 @@ def test_blocks_of_any_size_give_the_same(memory_limit: int) -> None:
     )
     if memory_limit <= 2_000:
         assert len(done) > 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux counts the peak")
+@pytest.mark.parametrize("num_gallery", [20_000, 60_000])
+def test_what_it_takes_beside_the_features_is_below_the_limit(num_gallery: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, gallery = (
+        torch.randn(count, 512, generator=generator) for count in (100, num_gallery)
+    )
+    identities = np.arange(num_gallery) % 1000
+    cameras = np.arange(num_gallery) % 7
+    peaks = []
+    for _ in range(3):  # the second time the heap is another
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        before = read_peak_bytes()
+        evaluate_ranking(
+            query_features=queries,
+            gallery_features=gallery,
+            query_identities=identities[:100],
+            gallery_identities=identities,
+            query_cameras=cameras[:100],
+            gallery_cameras=cameras,
+            memory_limit=16 << 20,
+        )
+        peaks.append(read_peak_bytes() - before)
+    # The interpreter and torch's threads may take a little for themselves.
+    assert max(peaks) < 24 << 20
+
+
+def read_peak_bytes() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
