@@ -46,8 +46,8 @@ def test_queries_are_ranked_without_their_own_copies(veri: Project) -> None:
     assert metrics["test/num_queries"] == metrics["test/num_valid_queries"] == len(VERI_QUERY)
     lists = pd.read_csv(veri.folder / "runs/evaluate/ranked_lists.csv")
     # A query's picture lies in the gallery too, bit for bit, under the same name.
-    names = lists[["query_path", "path"]].map(lambda path: Path(path).name)
-    assert len(lists) and (names["query_path"] != names["path"]).all()
+    names = lists[["query", "path"]].map(lambda path: Path(path).name)
+    assert len(lists) and (names["query"] != names["path"]).all()
 
 
 def test_cameras_and_views_reach_the_model_and_pictures_stay_off_the_page(veri: Project) -> None:
