@@ -18,6 +18,7 @@ from dcal.config import DatasetConfig, ImageSize, Section
 from dcal.data.identities import label_identities
 from dcal.data.sources import SourceTable, parse_options
 from dcal.data.synthetic_vehicles import MARK_NAMES, choose_vehicles, draw_vehicle
+from dcal.data.vehicle_scene import draw_scene
 from dcal.paths import write_json
 
 IDENTITIES_FILE = "identities.json"
@@ -104,6 +105,11 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
             "split": [picture.split for picture in pictures],
             "identity": [picture.identity for picture in pictures],
             "camera": [picture.camera for picture in pictures],
+            # 0 = the right side of a vehicle is seen, 1 = the left one.
+            "view": [
+                int(draw_scene(picture.camera, seed=options.seed).is_flipped)
+                for picture in pictures
+            ],
         }
     )
     table, class_names = label_identities(table)

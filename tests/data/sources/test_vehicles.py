@@ -56,6 +56,7 @@ def test_drawn_files_become_an_index_with_a_mask_for_every_picture(
     assert set(report.discriminative_parts) <= set(MARK_NAMES)
     assert report.warnings == []
     assert len(set(table["sha256"])) == 60
+    assert table.groupby("camera")["view"].unique().map(list).to_dict() == {1: [0], 2: [1]}
     identities = {split: set(rows["identity"]) for split, rows in table.groupby("split")}
     assert identities == {
         "train": {1, 2, 3, 4, 5},
