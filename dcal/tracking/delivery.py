@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RUN_KEY_TAG = "dcal.run_key"
+PARENT_TAG = "mlflow.parentRunId"  # MLflow's pages show such a run below the other
 MAX_LINES = 200
 
 
@@ -170,13 +171,19 @@ class Delivery:
                 f"{describe_tracking_uri()} has no run {origin['run_id'] or self.spool.run_key} "
                 f"(it was tracked elsewhere): what is said of it now waits in {self.spool.place}"
             )
+        tags = origin["tags"] | {RUN_KEY_TAG: self.spool.run_key}
+        if origin.get("parent_key"):
+            tags[PARENT_TAG] = self._find_parent(experiment, origin["parent_key"])
         made = self.client.create_run(
-            experiment,
-            start_time=origin["start_time"],
-            run_name=origin["name"],
-            tags=origin["tags"] | {RUN_KEY_TAG: self.spool.run_key},
+            experiment, start_time=origin["start_time"], run_name=origin["name"], tags=tags
         )
         return str(made.info.run_id)
+
+    def _find_parent(self, experiment: str, key: str) -> str:
+        found = self._search_runs(experiment, key)
+        if not found:  # its own journal may still wait; a later try finds it
+            raise ConnectionError(f"the run's parent {key} has not been sent yet")
+        return str(found[0].info.run_id)
 
     def _follow_run(self, error: Exception) -> None:
         """Start over where the server has lost the run, as when its database was deleted."""
@@ -200,8 +207,8 @@ class Delivery:
             raise
         return True
 
-    def _search_runs(self, experiment: str) -> list[Run]:
-        query = f"tags.`{RUN_KEY_TAG}` = '{self.spool.run_key}'"
+    def _search_runs(self, experiment: str, key: str | None = None) -> list[Run]:
+        query = f"tags.`{RUN_KEY_TAG}` = '{key or self.spool.run_key}'"
         return list(self.client.search_runs([experiment], query))
 
     def _rank(self, run: Run) -> tuple[bool, int]:

@@ -29,6 +29,7 @@ def start_run(
     started: datetime,
     kind: str = "train",
     name_suffix: str = "",
+    parent_key: str | None = None,
 ) -> Tracker:
     """Open a run in the MLflow experiment named after the data set, or go on with it.
 
@@ -43,6 +44,8 @@ def start_run(
         started: When the run began; all its points' times count from there.
         kind: The tag `dcal.kind`: train, evaluate, ...
         name_suffix: What the run's name has at its end, such as the file that was scored.
+        parent_key: The run key of the run that this one is shown below, of the same data set; it is
+            made at the server after that one.
 
     Returns:
         A tracker; one that keeps nothing where MLflow is not installed, with a warning.
@@ -62,6 +65,8 @@ def start_run(
         "tags": tags,
         "start_time": _to_milliseconds(started),
     }
+    if parent_key is not None:
+        origin["parent_key"] = parent_key
     tracker = _open_tracker(run_key, origin)
     tracker.set_tags(tags)
     tracker.log_params(config.model_dump(mode="json"))

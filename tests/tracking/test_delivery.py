@@ -281,3 +281,21 @@ def test_only_mlflows_own_verdict_on_the_values_is_final() -> None:
 def test_a_failure_is_said_in_a_few_words_on_one_line(message: str, expected: str) -> None:
     assert describe_failure(Exception(message)) == expected
     assert len(describe_failure(Exception("x" * 999))) < 200
+
+
+def test_a_run_below_another_waits_until_that_one_is_there() -> None:
+    child, parent = "c" * 32, "a" * 32
+    spool = find_spool(child)
+    journal = Journal(spool)
+    journal.append(ORIGIN | {"parent_key": parent})
+    journal.append(metrics(0, loss=1.0))
+    journal.close()
+    delivery = Delivery(spool)
+    with pytest.raises(ConnectionError, match=f"parent {parent} has not been sent"):
+        delivery.send_next()
+    assert not list_runs() and delivery.state == State(None, 0)
+    parent_id = deliver(fill(run_key=parent)).state.run_id
+    child_id = deliver(spool).state.run_id
+    assert read_points(child_id, "loss") == [(0, 0, 1.0)]
+    tags = connect().get_run(str(child_id)).data.tags
+    assert tags["mlflow.parentRunId"] == parent_id

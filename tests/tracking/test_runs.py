@@ -91,6 +91,14 @@ def test_a_run_lies_in_the_experiment_of_its_data_set(start: Start) -> None:
     assert connect().get_experiment(run.info.experiment_id).name == "finches"
 
 
+def test_a_trial_lies_below_its_study(start: Start) -> None:
+    study = start(kind="study", run_key="a" * 32)
+    study.end()
+    trial = start(kind="trial", parent_key="a" * 32)
+    trial.end()
+    assert read_run(trial.run_id).data.tags["mlflow.parentRunId"] == study.run_id
+
+
 def test_a_run_that_goes_on_has_the_tags_of_now(start: Start, environment: Environment) -> None:
     start().end("FAILED")
     again = start(environment=environment.model_copy(update={"dvc_exp_name": "bold-finch"}))
