@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from dcal.config import Config, ConfigError
+from dcal.config import Config, ConfigError, Section
 from dcal.tuning.effects import Need, find_unmet_need
 from dcal.tuning.errors import TuningError
 from dcal.tuning.parameters import CategoricalParameter, FloatParameter, Scalar
@@ -50,13 +50,21 @@ def _check_key(key: str, base: Config) -> None:
             f"space: {key}: expected a key of {', '.join(SECTIONS)}, because trials can only be "
             "compared on the same data, seed and scores"
         )
-    if _has_key(base, key):
-        return
+    try:
+        value = get_value(base, key)
+    except KeyError:
+        raise TuningError(_describe_unknown(key, base)) from None
+    if isinstance(value, Section):
+        names = ", ".join(f"{key}.{name}" for name, _ in value)
+        raise TuningError(f"space: {key}: expected a key, got a section; it has {names}")
+
+
+def _describe_unknown(key: str, base: Config) -> str:
     try:
         apply(base, {key: None}, origin="space")
-    except ConfigError as error:  # says which key is near
-        raise TuningError(str(error).splitlines()[0]) from None
-    raise TuningError(f"space: {key}: no such key")
+    except (ConfigError, TuningError) as error:  # says which key is near
+        return str(error).splitlines()[0]
+    return f"space: {key}: unknown key"
 
 
 def _check_depth(key: str, space: Space, num_blocks: int) -> None:
@@ -111,7 +119,7 @@ def _has_key(config: Config, key: str) -> bool:
         value = get_value(config, key)
     except KeyError:
         return False
-    return not hasattr(value, "model_fields")
+    return not isinstance(value, Section)
 
 
 class _Scout:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -27,41 +28,20 @@ POLL_SECONDS = 1.0
 MAX_FAILURES_IN_A_ROW = 3  # of errors that nobody foresaw
 
 
+@dataclass
 class Worker:
     """Run trials until the budget is spent and no worker's trial is left running."""
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        storage: RDBStorage,
-        plan: Plan,
-        base: Config,
-        run_trial: RunTrial,
-        *,
-        worker: int = 0,
-        announce: Callable[[str], None] = logger.info,
-    ) -> None:
-        """Take what `open_study` and `open_storage` returned.
-
-        Args:
-            study: The study.
-            storage: Its storage.
-            plan: Its plan.
-            base: The config that trials change.
-            run_trial: Trains one config; see `RunTrial`.
-            worker: A number that no other worker of the study has.
-            announce: Is given a line of progress after each trial.
-        """
-        self.study = study
-        self.storage = storage
-        self.plan = plan
-        self.base = base
-        self.run_trial = run_trial
-        self.worker = worker
-        self.announce = announce
-        self._failures_in_a_row = 0
-        self._error: BaseException | None = None
-        self._watched: set[int] = set()
+    study: optuna.Study  # from `open_study`
+    storage: RDBStorage  # from `open_storage`
+    plan: Plan
+    base: Config  # what trials change
+    run_trial: RunTrial
+    worker: int = 0  # no other worker of the study has this number
+    announce: Callable[[str], None] = logger.info  # is given a line after each trial
+    _failures_in_a_row: int = field(default=0, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+    _watched: set[int] = field(default_factory=set, init=False)
 
     def run(self) -> None:
         """Run trials; return when the budget is spent and nothing is RUNNING any more.
@@ -94,7 +74,7 @@ class Worker:
         """Run a trial if the budget has one left; say whether it had."""
         with ExitStack() as claim:
             # Looking, taking the trial and its values are one step, or workers together would
-            # exceed the budget and suggest the same; the objective ends it.
+            # exceed the budget and suggest the same; `_score` ends it.
             claim.enter_context(lock_storage())
             if not self._has_room():
                 return False
@@ -103,26 +83,33 @@ class Worker:
                 worker=self.worker,
                 num_trials=len(self._list_trials()),
             )
-            self._error, trial_number = None, -1
-
-            def objective(trial: Trial) -> list[float]:
-                nonlocal trial_number
-                trial_number = trial.number
-                return self._score(trial, claim)
-
-            try:
-                self.study.optimize(objective, n_trials=1, catch=(Exception,))
-            except KeyboardInterrupt:
-                if self._is_failed(trial_number):
-                    leave_for_later(self.study, trial_number, max_retry=None)
-                raise
-            except ValueError:
-                # Another worker took this one for dead, as after a suspended laptop.
-                if trial_number < 0 or not self._list_trials()[trial_number].state.is_finished():
-                    raise
-                self._error = UpdateFinishedTrialError()
-        self._conclude(trial_number)
+            number = self._optimize_once(claim)
+        self._conclude(number)
         return True
+
+    def _optimize_once(self, claim: ExitStack) -> int:
+        """Let Optuna run a trial, with signs of life and a state at its end; return its number."""
+        number = -1
+        self._error = None
+
+        def objective(trial: Trial) -> list[float]:
+            nonlocal number
+            number = trial.number
+            return self._score(trial, claim)
+
+        try:
+            self.study.optimize(objective, n_trials=1, catch=(Exception,))
+        except KeyboardInterrupt:
+            if number >= 0 and self._list_trials()[number].state is TrialState.FAIL:
+                leave_for_later(self.study, number, max_retry=None)
+            raise
+        except (ValueError, AssertionError):
+            # What Optuna raises where another worker took this one for dead, as after a suspended
+            # laptop, and finished its trial.
+            if number < 0 or not self._list_trials()[number].state.is_finished():
+                raise
+            self._error = UpdateFinishedTrialError()
+        return number
 
     def _score(self, trial: Trial, claim: ExitStack) -> list[float]:
         try:
@@ -170,9 +157,6 @@ class Worker:
                 self.storage.record_heartbeat(trial._trial_id)
                 self._watched.add(trial.number)
         return bool(running)
-
-    def _is_failed(self, number: int) -> bool:
-        return number >= 0 and self._list_trials()[number].state is TrialState.FAIL
 
     def _list_trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
