@@ -34,6 +34,8 @@ from dcal.write_errors import WriteError
 
 EXPERIMENTS = Path("experiments")
 PARAMS = Path("params.yaml")
+# Plans of studies lie beside the groups; they are searched, not composed.
+PLANS = "tune"
 FIRST_LINE = "# compose:"
 SECOND_LINE = (
     "# Written by python -m pipelines.compose [GROUP=NAME ...] [key=value ...]; "
@@ -209,7 +211,7 @@ def _list_groups(experiments: Path) -> dict[str, list[str]]:
         raise ConfigError(
             f"{experiments / 'config.yaml'}: no such file; run this in the folder of dvc.yaml"
         )
-    folders = sorted(path for path in experiments.iterdir() if path.is_dir())
+    folders = sorted(p for p in experiments.iterdir() if p.is_dir() and p.name != PLANS)
     return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
 
 

@@ -9,14 +9,23 @@ from typing import Any
 import pytest
 
 from dcal.config import ConfigError, load_config, parse_config, read_yaml
-from pipelines.compose import check_params, compose_tree, main, render_params, write_params
+from pipelines.compose import (
+    PLANS,
+    check_params,
+    compose_tree,
+    main,
+    render_params,
+    write_params,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / "experiments"
-GROUPS = sorted(path for path in EXPERIMENTS.iterdir() if path.is_dir())
+FOLDERS = sorted(path for path in EXPERIMENTS.iterdir() if path.is_dir())
+GROUPS = [path for path in FOLDERS if path.name != PLANS]
 # Options that the default data set, which is of classes, refuses.
 FOR_REID = [("loss", "reid"), ("train", "reid"), ("train", "vehicles")]
 OPTIONS = [(group.name, file.stem) for group in GROUPS for file in sorted(group.glob("*.yaml"))]
+STUDIES = [(PLANS, file.stem) for file in sorted((EXPERIMENTS / PLANS).glob("*.yaml"))]
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
@@ -26,7 +35,7 @@ def test_every_option_composes_and_passes_all_checks(group: str, name: str) -> N
     assert list(tree) == list(parse_config(tree).model_dump())
 
 
-@pytest.mark.parametrize(("group", "name"), OPTIONS)
+@pytest.mark.parametrize(("group", "name"), [*OPTIONS, *STUDIES])
 def test_every_option_opens_with_what_it_is_what_it_costs_and_what_to_expect(
     group: str, name: str
 ) -> None:
@@ -151,6 +160,7 @@ def test_every_backbone_is_pinned_to_a_tag_that_timm_knows() -> None:
         ("dataset.source_type=brids", r"dataset\.source_type: expected one of .*brids.*birds.*"),
         ("smoke", r"expected GROUP=NAME or key=value, .*; got 'smoke'"),
         ("~model", r"expected GROUP=NAME or key=value, .*; got '~model'"),
+        ("tune=architecture", r"tune: no such group or section.*"),
         ("+extra=1", r"expected GROUP=NAME or key=value, .*; got '\+extra=1'"),
     ],
 )

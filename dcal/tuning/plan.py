@@ -1,0 +1,70 @@
+"""A study's file in experiments/tune/: how it is run, and what it searches (ours)."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dcal.config import Config, Section, describe_errors
+from dcal.tuning.checks import check_space
+from dcal.tuning.errors import TuningError
+from dcal.tuning.parameters import Parameter
+from dcal.tuning.presets import list_presets
+from dcal.tuning.settings import Hyperband, StudySettings
+from dcal.yaml_text import YAMLTextError, parse_yaml
+
+
+class Plan(Section):
+    """Everything a study is given beside the config that its trials change."""
+
+    study: StudySettings
+    space: dict[str, Parameter]
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        TuningError: No such file, or a key, type or range that is wrong.
+    """
+    path = Path(path)
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TuningError(f"{path}: no such file{_list_beside(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TuningError(f"{path}: cannot be read ({error})") from None
+    except YAMLTextError as error:
+        raise TuningError(f"{path}: {error}") from None
+    try:
+        return Plan.model_validate(tree)
+    except ValidationError as error:
+        raise TuningError(describe_errors(error, Plan, origin=str(path))) from None
+
+
+def check_plan(plan: Plan, base: Config, *, num_blocks: int) -> None:
+    """Refuse a plan that does not fit the config that its trials change; see `check_space`.
+
+    Raises:
+        TuningError: The space, the pruner's epochs or a preset does not fit.
+    """
+    check_space(plan.space, base, num_blocks=num_blocks)
+    list_presets(plan.study, plan.space, base, num_blocks=num_blocks)
+    pruner = plan.study.pruner
+    if not isinstance(pruner, Hyperband):
+        return
+    last, epochs = pruner.find_max_epochs(base), base.train.epochs
+    if not pruner.min_epochs < last <= epochs:
+        raise TuningError(
+            "study.pruner: expected min_epochs below max_epochs and that at most train.epochs; got "
+            f"{pruner.min_epochs}, {last} and {epochs}"
+        )
+
+
+def _list_beside(path: Path) -> str:
+    names = sorted(file.stem for file in path.parent.glob("*.yaml"))
+    near = difflib.get_close_matches(path.stem, names, n=1, cutoff=0.5)
+    hint = f", did you mean {near[0]}?" if near else ""
+    return f"{hint}; there are {', '.join(names)}" if names else ""

@@ -1,0 +1,86 @@
+"""How a study is run: its goals, its budget, who is pruned, and what is tried first (ours)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dcal.config import Config, Count, PositiveFloat, Section, Seed
+from dcal.tuning.parameters import Scalar
+
+COST_KEY = "cost/inference_gmacs"
+Direction = Literal["maximize", "minimize"]
+
+
+class Budget(Section):
+    """When no further trial is begun; the first limit that is met counts."""
+
+    num_trials: Count | None  # finished ones in all, over all workers and all starts
+    minutes: PositiveFloat | None  # of each start
+
+    @model_validator(mode="after")
+    def _ends(self) -> Budget:
+        if self.num_trials is None and self.minutes is None:
+            raise ValueError("expected num_trials or minutes; got null for both")
+        return self
+
+
+class Hyperband(Section):
+    """Stop trials that are behind; a resource is an epoch, counted from 1."""
+
+    kind: Literal["hyperband"]
+    min_epochs: Count  # that every trial gets
+    max_epochs: Count | None  # null = train.epochs
+    reduction_factor: Annotated[int, Field(ge=2)]  # 1 of so many goes on at each rung
+
+    def find_max_epochs(self, base: Config) -> int:
+        """Return the epochs of a trial that is never stopped."""
+        return self.max_epochs or base.train.epochs
+
+
+class NoPruning(Section):
+    """Train every trial to its end."""
+
+    kind: Literal["none"]
+
+
+Pruner = Annotated[Hyperband | NoPruning, Field(discriminator="kind")]
+
+
+class StudySettings(Section):
+    """The section `study` of a plan."""
+
+    name: Annotated[str, Field(min_length=1)]
+    # One score of the held-out split; or two goals, one of which may be the cost of inference.
+    objectives: dict[str, Direction]
+    budget: Budget
+    pruner: Pruner
+    sampler_seed: Seed
+    enqueue: list[dict[str, Scalar]]  # tried first, after the paper's settings
+
+    @field_validator("objectives")
+    @classmethod
+    def _are_goals(cls, objectives: dict[str, Direction]) -> dict[str, Direction]:
+        if len(objectives) not in (1, 2):
+            raise ValueError(f"expected one objective or two, got {len(objectives)}")
+        for key, direction in objectives.items():
+            if key == COST_KEY and direction == "maximize":
+                raise ValueError(f"{COST_KEY}: expected minimize")
+            if key != COST_KEY and not key.startswith("val/"):
+                raise ValueError(
+                    f"{key}: expected a score of the held-out split, val/..., or {COST_KEY}; what "
+                    "is chosen by the test split cannot be tested on it"
+                )
+        if list(objectives) == [COST_KEY]:
+            raise ValueError(f"expected a score beside {COST_KEY}, or the cheapest model is best")
+        return objectives
+
+    @model_validator(mode="after")
+    def _can_be_pruned(self) -> StudySettings:
+        if len(self.objectives) > 1 and self.pruner.kind != "none":
+            raise ValueError(
+                f"pruner: expected kind none with two objectives, because there is no order by "
+                f"which to stop a trial; got {self.pruner.kind}"
+            )
+        return self

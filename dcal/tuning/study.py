@@ -1,0 +1,122 @@
+"""A study that goes on where it was stopped, and only with what it was begun with (ours)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
+from optuna.samplers import TPESampler
+from optuna.storages import BaseStorage
+
+from dcal.config import Config
+from dcal.tuning.errors import TuningError
+from dcal.tuning.plan import Plan
+from dcal.tuning.presets import list_presets
+from dcal.tuning.settings import Hyperband
+from dcal.tuning.storage import describe_storage_url, lock_storage, quietly, storage_errors
+
+ATTRIBUTE = "dcal.origins"
+
+
+def open_study(
+    storage: BaseStorage,
+    plan: Plan,
+    base: Config,
+    *,
+    num_blocks: int,
+    fingerprints: Mapping[str, str],
+) -> optuna.Study:
+    """Begin a study or go on with it, and enqueue the presets that it does not have yet.
+
+    Args:
+        storage: From `open_storage`.
+        plan: Checked by `check_plan`.
+        base: The config that trials change.
+        num_blocks: Blocks of the backbone, for the paper's PWCA depth.
+        fingerprints: What else all trials must share, by what it is called: code, parameters.
+
+    Raises:
+        TuningError: The study was begun with something else; the message says with what.
+    """
+    settings = plan.study
+    origins = {**compute_origins(plan), **fingerprints}
+    with lock_storage(), storage_errors():
+        study = optuna.create_study(
+            storage=storage,
+            study_name=settings.name,
+            directions=list(settings.objectives.values()),
+            load_if_exists=True,
+            sampler=make_sampler(settings.sampler_seed, worker=0, num_trials=0),
+            pruner=build_pruner(plan, base),
+        )
+        _check_origins(study, origins, list(settings.objectives.values()))
+        quietly(study.set_metric_names, list(settings.objectives))
+        presets = list_presets(settings, plan.space, base, num_blocks=num_blocks)
+        for preset in presets[: settings.budget.num_trials]:
+            study.enqueue_trial(preset, skip_if_exists=True)
+    return study
+
+
+def compute_origins(plan: Plan) -> dict[str, str]:
+    """Return a digest of each part of a plan that no trial of a study may have otherwise."""
+    content = plan.model_dump(mode="json")
+    study = content["study"]
+    parts = {
+        "space": sorted(content["space"].items()),
+        "objectives": study["objectives"],
+        # Which trials are stopped depends on all others, so it is one rule for all.
+        "pruner": study["pruner"],
+    }
+    return {name: _digest(part) for name, part in parts.items()}
+
+
+def make_sampler(seed: int, *, worker: int, num_trials: int) -> TPESampler:
+    """Return the sampler of one trial.
+
+    Its seed is a function of how many trials there are, so that a study that was stopped does not
+    begin with the same draws again, and one worker suggests what it would have without the stop.
+    """
+    state = np.random.SeedSequence([seed, worker, num_trials]).generate_state(1)
+    sampler: TPESampler = quietly(TPESampler, multivariate=True, group=True, seed=int(state[0]))
+    return sampler
+
+
+def build_pruner(plan: Plan, base: Config) -> BasePruner:
+    """Return the pruner of a plan."""
+    settings = plan.study.pruner
+    if not isinstance(settings, Hyperband):
+        return NopPruner()
+    return HyperbandPruner(
+        min_resource=settings.min_epochs,
+        max_resource=settings.find_max_epochs(base),
+        reduction_factor=settings.reduction_factor,
+    )
+
+
+def _check_origins(
+    study: optuna.Study, origins: Mapping[str, str], directions: Sequence[str]
+) -> None:
+    place = f"study.name: {study.study_name} in {describe_storage_url()}"
+    found = study.user_attrs.get(ATTRIBUTE)
+    if found is None:
+        is_ours = [direction.name.lower() for direction in study.directions] == list(directions)
+        if study.get_trials(deepcopy=False) or not is_ours:
+            raise TuningError(f"{place} was made by another program; choose another name")
+        study.set_user_attr(ATTRIBUTE, dict(origins))
+        return
+    names = [name for name in found | origins if found.get(name) != origins.get(name)]
+    if names:
+        raise TuningError(
+            f"{place} was begun with other {' and '.join(names)}, and its trials cannot be "
+            "compared with new ones; go back to those, or choose another name"
+        )
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
