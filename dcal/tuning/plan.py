@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from dcal.config import Config, Section, describe_errors
 from dcal.tuning.checks import check_space
 from dcal.tuning.errors import TuningError
-from dcal.tuning.parameters import Parameter
+from dcal.tuning.parameters import Parameter, Scalar
 from dcal.tuning.presets import list_presets
 from dcal.tuning.settings import Hyperband, StudySettings
 from dcal.yaml_text import YAMLTextError, parse_yaml
@@ -20,6 +20,9 @@ class Plan(Section):
     """Everything a study is given beside the config that its trials change."""
 
     study: StudySettings
+    # What all trainings of the study have otherwise than params.yaml, such as fewer epochs; no
+    # part of what the study finds.
+    base: dict[str, Scalar] = {}
     space: dict[str, Parameter]
 
 
