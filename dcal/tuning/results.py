@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcal.sentences import to_one_line
 from dcal.tuning.driver import OVERRIDES
+from dcal.tuning.plan import Plan
 from dcal.tuning.progress import OOM, REASON, find_origin, list_counted
 from dcal.tuning.settings import StudySettings
 
@@ -72,25 +73,50 @@ def build_front_table(table: pd.DataFrame, settings: StudySettings) -> pd.DataFr
     )
 
 
-def compute_importances(study: optuna.Study, settings: StudySettings) -> dict[str, Any]:
+def compute_importances(study: optuna.Study, plan: Plan) -> dict[str, Any]:
     """Return how much each searched key mattered for each objective, by two methods.
 
     Shares add up to 1 a method. The methods differ, and with few trials both are noise: `n` is
     how many finished trials they were computed from. Where they cannot be, a reason stands
     instead. PED-ANOVA asks what made the better trials better, fANOVA what made any differ.
+
+    Keys that are searched under a condition are compared among the trials that met it: an entry
+    of `conditional` for each condition, with the keys that are always searched beside them.
     """
+    always = [key for key, parameter in plan.space.items() if not parameter.when]
+    found = _compute_group(study, plan, always)
+    found["conditional"] = []
+    for when in _list_conditions(plan):
+        keys = [key for key, parameter in plan.space.items() if parameter.when == when]
+        group = _compute_group(study, plan, [*always, *keys])
+        found["conditional"].append({"when": when, **group})
+    return found
+
+
+def _list_conditions(plan: Plan) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for parameter in plan.space.values():
+        if parameter.when and parameter.when not in found:
+            found.append(parameter.when)
+    return found
+
+
+def _compute_group(study: optuna.Study, plan: Plan, keys: list[str]) -> dict[str, Any]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    found: dict[str, Any] = {"n": len(complete), "importances": {}, "reasons": {}}
-    for index, (name, direction) in enumerate(settings.objectives.items()):
+    num_trials = sum(set(keys) <= trial.params.keys() for trial in complete)
+    found: dict[str, Any] = {"n": num_trials, "importances": {}, "reasons": {}}
+    for index, (name, direction) in enumerate(plan.study.objectives.items()):
+        # PED-ANOVA takes low values for good ones, whatever the study's direction.
+        sign = -1.0 if direction == "maximize" else 1.0
         for method, make in _EVALUATORS.items():
             shares: dict[str, float] = {}
             reason = None
-            if len(complete) < MIN_TRIALS:
-                reason = f"expected {MIN_TRIALS} finished trials at least; got {len(complete)}"
+            if not keys:
+                reason = "every key is searched under a condition"
+            elif num_trials < MIN_TRIALS:
+                reason = f"expected {MIN_TRIALS} finished trials at least; got {num_trials}"
             else:
-                # PED-ANOVA takes low values for good ones, whatever the study's direction.
-                sign = -1.0 if direction == "maximize" else 1.0
-                shares, reason = _compute_shares(study, make, index, sign)
+                shares, reason = _compute_shares(study, make, index, sign, keys)
             found["importances"].setdefault(name, {})[method] = shares
             if reason:
                 found["reasons"].setdefault(name, {})[method] = reason
@@ -98,7 +124,11 @@ def compute_importances(study: optuna.Study, settings: StudySettings) -> dict[st
 
 
 def _compute_shares(
-    study: optuna.Study, make: Callable[[], BaseImportanceEvaluator], index: int, sign: float
+    study: optuna.Study,
+    make: Callable[[], BaseImportanceEvaluator],
+    index: int,
+    sign: float,
+    keys: list[str],
 ) -> tuple[dict[str, float], str | None]:
     def get_value(trial: FrozenTrial) -> float:
         return sign * float(trial.values[index])
@@ -108,12 +138,10 @@ def _compute_shares(
             warnings.simplefilter("ignore", ExperimentalWarning)
             warnings.filterwarnings("ignore", message=".*achieve low `target` values.*")
             shares = optuna.importance.get_param_importances(
-                study, evaluator=make(), target=get_value
+                study, evaluator=make(), target=get_value, params=keys
             )
     except (ValueError, RuntimeError) as error:  # such as: all values are equal
         return {}, to_one_line(str(error))
-    if not shares:
-        return {}, "no key was searched in all finished trials"
     return {key: float(share) for key, share in shares.items()}, None
 
 

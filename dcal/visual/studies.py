@@ -59,7 +59,7 @@ def draw_importances(importances: Mapping[str, Any], metric: str) -> Figure:
     """Draw how much each key mattered for a metric, by both methods.
 
     Args:
-        importances: What results/tune/importance.json holds.
+        importances: What results/tune/importance.json holds, or one entry of its `conditional`.
         metric: An objective.
     """
     shares = pd.DataFrame(importances["importances"][metric]).fillna(0.0)
@@ -79,7 +79,7 @@ def draw_importances(importances: Mapping[str, Any], metric: str) -> Figure:
             )
         axes.set(yticks=places, xlim=(0, 1), xlabel="share")
         axes.set_yticklabels([str(key) for key in shares.index])
-        axes.set_title(f"What mattered, n = {importances['n']}")
+        axes.set_title(_describe_group(importances), fontsize=9)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", color=GRID)
         axes.legend(labelcolor=MUTED, loc="lower right")
@@ -140,6 +140,15 @@ def draw_parallel(view: StudyView) -> Figure:
         mappable = matplotlib.cm.ScalarMappable(norm=norm, cmap="viridis")
         figure.colorbar(mappable, ax=axes, label=view.metric)
     return figure
+
+
+def _describe_group(importances: Mapping[str, Any]) -> str:
+    title = f"What mattered, n = {importances['n']}"
+    conditions = [
+        f"{key}: {', '.join(map(str, values))}"
+        for key, values in importances.get("when", {}).items()
+    ]
+    return "\n".join([title, *conditions])
 
 
 def _place(

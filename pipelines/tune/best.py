@@ -40,7 +40,7 @@ def write_results(search: Search, final: pd.DataFrame) -> list[Path]:
     for name, table in tables.items():
         with write_atomically(RESULTS / name) as temporary:
             table.to_csv(temporary, index=False)
-    importances = compute_importances(search.study, search.plan.study)
+    importances = compute_importances(search.study, search.plan)
     write_json(RESULTS / "importance.json", importances)
     row = choose_best(final, search.plan.study)
     if row is None:

@@ -46,9 +46,11 @@ def list_figures(search: Search) -> dict[str, Figure]:
     figures = {"history": draw_history(view)}
     if view.complete.empty:
         return figures
-    importances = compute_importances(search.study, settings)
-    if any(importances["importances"][metric].values()):
-        figures["importance"] = draw_importances(importances, metric)
+    importances = compute_importances(search.study, search.plan)
+    for number, group in enumerate((importances, *importances["conditional"])):
+        if any(group["importances"][metric].values()):
+            name = f"importance_{number}" if number else "importance"
+            figures[name] = draw_importances(group, metric)
     figures |= {f"slice_{key}": draw_slice(view, key) for key in keys}
     for key in list_pairs(search.plan, keys):
         figures[f"map_{PAIRED}_{key}"] = draw_pair(view, PAIRED, key)

@@ -118,7 +118,7 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
 def test_what_mattered_is_found_by_both_methods_with_their_n() -> None:
     worker = open_worker(make_plan(num_trials=25), score)
     worker.run()
-    found = compute_importances(worker.study, worker.plan.study)
+    found = compute_importances(worker.study, worker.plan)
     assert found["n"] == 25 and found["reasons"] == {}
     for shares in found["importances"][SCORE].values():
         assert set(shares) == set(SPACE)
@@ -127,10 +127,22 @@ def test_what_mattered_is_found_by_both_methods_with_their_n() -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_keys_under_a_condition_are_compared_among_the_trials_that_met_it() -> None:
+    worker = open_worker(make_plan(WITH_READOUT, num_trials=25), score)
+    worker.run()
+    found = compute_importances(worker.study, worker.plan)
+    assert set(found["importances"][SCORE]["fanova"]) == {"model.readout", *SPACE}
+    (group,) = found["conditional"]
+    assert group["when"] == WITH_LOCAL["when"]
+    assert set(group["importances"][SCORE]["ped_anova"]) == set(WITH_READOUT)
+    met = ["model.top_r" in trial.params for trial in list_trials(worker.study)]
+    assert group["n"] == sum(met) < found["n"] == 25
+
+
 def test_too_few_trials_are_a_reason_and_not_an_importance() -> None:
     worker = open_worker(make_plan(num_trials=3), score)
     worker.run()
-    found = compute_importances(worker.study, worker.plan.study)
+    found = compute_importances(worker.study, worker.plan)
     assert found["importances"][SCORE] == {"ped_anova": {}, "fanova": {}}
     assert set(found["reasons"][SCORE].values()) == {"expected 4 finished trials at least; got 3"}
 

@@ -59,7 +59,10 @@ def test_what_mattered_is_drawn_by_both_methods_the_largest_on_top() -> None:
     axes = draw_importances({"n": 7, "importances": {SCORE: shares}}, SCORE).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert [bar.get_width() for bar in axes.patches] == [0.2, 0.8, 0.4, 0.6]
-    assert "n = 7" in axes.get_title(loc="left")
+    assert axes.get_title(loc="left") == "What mattered, n = 7"
+    group = {"n": 5, "when": {"c": ["d", "e"]}, "importances": {SCORE: shares}}
+    title = draw_importances(group, SCORE).axes[0].get_title(loc="left")
+    assert title == "What mattered, n = 5\nc: d, e"
 
 
 def test_a_method_that_could_not_be_computed_is_drawn_as_nothing() -> None:
