@@ -75,7 +75,7 @@ def test_the_nearest_are_those_of_the_slow_search(
         matches=matches,
         rule=wanted,
         normalize=normalize,
-        memory_limit=38 * 9 + 4 * 12 + 1 if is_small else 1 << 30,
+        memory_limit=58 * 9 + 4 * 12 + 1 if is_small else 1 << 30,
     )
     slow = find_slowly(
         queries.tolist(), gallery.tolist(), num=min(num, 9), sides=sides, rule=wanted,
