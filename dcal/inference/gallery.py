@@ -112,6 +112,11 @@ def read_gallery(place: str | Path, *, recipe: Recipe | None = None) -> Gallery:
 
 def require_place(place: Path) -> None:
     """Raise a ValueError where writing a gallery would replace something else."""
+    if os.path.ismount(place):
+        raise ValueError(
+            f"{place}: a mount point, which cannot be replaced as a gallery is when it is written; "
+            "give a folder inside it as --output"
+        )
     if not os.path.lexists(place) or (place / _CARD).is_file():
         return
     if place.is_dir() and not any(place.iterdir()):

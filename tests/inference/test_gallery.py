@@ -226,6 +226,11 @@ def test_a_folder_of_something_else_is_never_replaced(model: Path, photos: Path)
     assert len(list_pictures(photos)) == 4
 
 
+def test_a_mount_point_is_refused_before_any_work(model: Path, photos: Path) -> None:
+    with pytest.raises(ValueError, match="^/: a mount point, .* give a folder inside it as --ou"):
+        embed_folder(model, photos, "/", BuildOptions(), device=CPU)
+
+
 def test_a_folder_without_pictures_is_one_sentence(model: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match="none: expected at least one picture .*; it is empty"):
