@@ -257,13 +257,27 @@ def test_a_file_name_that_is_not_utf8_is_one_sentence(photos: Path) -> None:
         list_pictures(photos)
 
 
-@pytest.mark.parametrize("content", ["{", '{"branch": "sa"}'])
-def test_a_damaged_gallery_is_one_sentence(model: Path, photos: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{", "Invalid JSON: EOF"),
+        (b'{"branch": "sa"}', "pictures: missing, gallery.json: model: missing, "),
+        (b'"sa"', "should be an object"),
+        (b'"\xff"', "Invalid JSON: "),
+        (b"[" * 100_000, "Invalid JSON: recursion limit exceeded"),
+    ],
+)
+def test_a_damaged_gallery_is_one_sentence(
+    model: Path, photos: Path, content: bytes, reason: str
+) -> None:
     embed(model, photos)
     card = photos.parent / "gallery" / "gallery.json"
-    card.write_text(content)
-    with pytest.raises(ValueError, match="gallery.json: damaged or of another version"):
+    card.write_bytes(content)
+    with pytest.raises(ValueError, match="gallery.json: damaged or of another version") as caught:
         read_gallery(card.parent)
+    said = str(caught.value)
+    assert f"(gallery.json: {reason}" in said and "\n" not in said
+    assert "pydantic" not in said and "GalleryCard" not in said
 
 
 def test_a_gallery_of_one_branch_holds_no_other(model: Path, photos: Path) -> None:
