@@ -99,9 +99,8 @@ def search_gallery(
     if num < 1:
         raise ValueError(f"top: expected at least 1 answer for each query; got {num}")
     gallery = read_gallery(place)
-    model, transform, recipe = open_embedder(
-        model_path or gallery.model_path, flip=gallery.features.recipe.flip
-    )
+    model_path = model_path or _find_model(gallery)
+    model, transform, recipe = open_embedder(model_path, flip=gallery.features.recipe.flip)
     require_same_recipe(gallery.features.recipe, recipe, gallery.place)
     branch = gallery.card.branch
     _, embeddings = compute_embeddings(
@@ -127,6 +126,15 @@ def search_embeddings(
     nearest = find_nearest(queries, gallery.embeddings, num=num)
     table = _build_table(gallery, queries, names, nearest.positions)
     return SearchResult(table, gallery, is_exact=True)
+
+
+def _find_model(gallery: Gallery) -> Path:
+    if not gallery.model_path.is_file():
+        raise FileNotFoundError(
+            f"{gallery.place}: expected the model that embedded it at {gallery.model_path}; there "
+            "is none: if it is elsewhere, name it with --model"
+        )
+    return gallery.model_path
 
 
 def _is_exact(gallery: Gallery, method: Method) -> bool:

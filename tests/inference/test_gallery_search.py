@@ -85,7 +85,7 @@ def test_another_model_is_refused(built: Path, tmp_path: Path) -> None:
 def test_the_model_is_looked_for_where_it_was(built: Path, tmp_path: Path) -> None:
     shutil.copytree(built / "gallery", tmp_path / "gallery")
     query = [built / "photos" / "3.png"]
-    with pytest.raises(FileNotFoundError, match="expected a model file with model.json beside it"):
+    with pytest.raises(FileNotFoundError, match="gallery: expected the model that .* name it with --model$"):
         search_gallery(tmp_path / "gallery", query, device=CPU)
     model = built / "model.safetensors"
     result = search_gallery(tmp_path / "gallery", query, device=CPU, num=1, model_path=model)
