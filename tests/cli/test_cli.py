@@ -119,7 +119,7 @@ def test_a_model_may_be_given_and_another_one_is_refused(place: Path) -> None:
     [
         (["search", "nothing", "photos"], "error: nothing: no gallery there (no gallery.json); "),
         (["search", "g", "no.png"], "error: no.png: expected a picture or a folder; there is none"),
-        (["search", "g", "bad.png"], "error: bad.png: cannot be decoded ("),
+        (["search", "g", "bad.png"], "error: queries: 1 of 1 pictures cannot be used; remove or"),
         (["search", "g", "photos", "--picture", "a.gif"], "error: a.gif: expected a name that en"),
         (["embed", "no.safetensors", "photos", "--output", "h"], "error: no.safetensors: expec"),
         (["embed", "model.safetensors", "no", "--output", "h"], "error: no: expected a folder of"),
@@ -160,6 +160,34 @@ def test_left_out_and_removed_pictures_are_told(place: Path) -> None:
     said = run(*arguments, "--drop-removed").stdout
     assert "no longer in the folder, dropped: 1 (2.png)" in said
     assert said.startswith("h: 1 pictures")
+
+
+def test_search_names_all_damaged_queries_and_leaves_them_out_where_that_is_allowed(
+    place: Path,
+) -> None:
+    embed()
+    for number in (1, 2):
+        (place / "own" / "deep").mkdir(parents=True, exist_ok=True)
+        (place / "own" / "deep" / f"{number}.png").write_bytes(b"no picture")
+    write_picture(place / "own" / "3.png", seed=3)
+    said = run("search", "g", "own", "photos", status=1).stderr
+    assert said.startswith(
+        "error: queries: 2 of 8 pictures cannot be used; remove or replace them, or leave them "
+        "out with --allow-partial: own/deep/1.png: cannot be decoded ("
+    )
+    assert "; own/deep/2.png: cannot be decoded (" in said and len(said.splitlines()) == 1
+    result = run(
+        "search", "g", "own", "photos", "--top", "1", "--output", "a.csv", "--allow-partial"
+    )
+    assert "warning: queries: 2 of 8 pictures cannot be used and are left out: own/deep/1" in (
+        result.stderr
+    )
+    assert "left out, because they cannot be decoded: 2\n" in result.stdout
+    table = pd.read_csv("a.csv")
+    assert table["query"].tolist() == ["own/3.png"] + [
+        f"photos/picture [{number}].png" for number in range(5)
+    ]
+    assert table["name"].tolist()[1:] == [f"picture [{number}].png" for number in range(5)]
 
 
 def test_a_gallery_whose_build_was_interrupted_is_told_when_searched(place: Path) -> None:

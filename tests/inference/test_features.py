@@ -124,7 +124,9 @@ def test_a_damaged_recipe_is_one_sentence_of_plain_words(tmp_path: Path) -> None
     path = tmp_path / "features.safetensors"
     save_features(path, make_features())
     path.write_bytes(path.read_bytes().replace(b'flip\\":false', b'flip\\":12345', 1))
-    with pytest.raises(ValueError, match=r"\(recipe: flip: .*12345\); compute them anew$") as caught:
+    with pytest.raises(
+        ValueError, match=r"\(recipe: flip: .*12345\); compute them anew$"
+    ) as caught:
         read_features(path)
     assert "pydantic" not in str(caught.value) and "\n" not in str(caught.value)
 
