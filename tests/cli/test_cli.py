@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dcal.cli.app import app
+from dcal.inference.gallery import Gallery, read_gallery, save_gallery
 from dcal.mistakes import is_mistake
 from tests.data.factory import write_picture
 from tests.inference.model_files import write_model
@@ -207,6 +211,37 @@ def test_an_interruption_is_one_sentence(place: Path, monkeypatch: pytest.Monkey
     assert said == (
         "error: interrupted; nothing half-written is left, and the same command goes on\n"
     )
+
+
+def test_sigterm_saves_what_is_embedded_and_is_status_143(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def kill_after_two() -> Iterator[Callable[[str, int, int], None]]:
+        def report(what: str, done: int, total: int) -> None:
+            if (what, done) == ("embedding", 2):
+                signal.raise_signal(signal.SIGTERM)
+
+        yield report
+
+    def save_under_fire(gallery: Gallery) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        save_gallery(gallery)
+
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with monkeypatch.context() as patches:
+            patches.setattr("dcal.cli.embed.show_progress", kill_after_two)
+            patches.setattr("dcal.inference.gallery_building.save_gallery", save_under_fire)
+            said = embed("--batch-size", "1", status=143).stderr
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert said == (
+        "error: got SIGTERM; nothing half-written is left, and the same command goes on\n"
+    )
+    assert (len(read_gallery("g")), read_gallery("g").card.num_waiting) == (2, 3)
+    assert "3 embedded" in embed().stdout
 
 
 def test_an_error_inside_a_library_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from dcal.inference import gallery_building
 from dcal.inference.embedding import compute_embeddings
-from dcal.inference.gallery import read_gallery
+from dcal.inference.gallery import Gallery, read_gallery, save_gallery
 from dcal.inference.gallery_building import BuildOptions, BuildSummary, embed_folder
 from dcal.inference.own_pictures import list_pictures, read_batches
 from dcal.inference.recipe import open_embedder
@@ -171,6 +171,24 @@ def test_an_interrupted_build_keeps_its_work_and_goes_on(
     summary = embed(model, photos)
     assert (summary.num_embedded, summary.num_kept) == (2, 2)
     assert read_gallery(place).card.num_waiting == 0
+
+
+def test_a_build_interrupted_while_it_saves_saves_again(
+    model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves: list[int] = []
+
+    def interrupt_first(gallery: Gallery) -> None:
+        saves.append(len(gallery))
+        if len(saves) == 1:
+            raise KeyboardInterrupt
+        save_gallery(gallery)
+
+    monkeypatch.setattr(gallery_building, "save_gallery", interrupt_first)
+    with pytest.raises(KeyboardInterrupt):
+        embed(model, photos)
+    assert saves == [4, 4]
+    assert len(read_gallery(photos.parent / "gallery")) == 4
 
 
 def test_a_killed_build_has_saved_what_a_minute_before_was_done(
