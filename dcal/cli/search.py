@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcal.cli.embed import DeviceName
-from dcal.cli.terminal import choose_device, show_progress, speaking
+from dcal.cli.terminal import choose_device, require_parent, show_progress, speaking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +58,9 @@ def search(
     unrelated ones, 4 at most; the cosine is 1 less half of it.
     """
     with speaking():
+        require_parent(output, option="--output")
+        require_parent(picture, option="--picture")
+
         from dcal.inference.gallery_search import list_queries, search_gallery
 
         if picture is not None:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,19 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[what], completed=done)
 
         yield report
+
+
+def require_parent(path: Path | None, *, option: str) -> None:
+    """Say before any work that the folder which an output would lie in is not there.
+
+    Raises:
+        FileNotFoundError: There is no such folder; a mistyped path makes none.
+    """
+    if path is not None and not os.path.isdir(path.parent):
+        raise FileNotFoundError(
+            f"{path}: expected the folder {path.parent} to be there, and it is not; make it, or "
+            f"correct {option}"
+        )
 
 
 def choose_device(name: str) -> torch.device:

@@ -67,6 +67,7 @@ def test_embed_then_search_names_the_pictures(place: Path) -> None:
 
 def test_search_writes_csv_and_a_picture(place: Path) -> None:
     embed()
+    (place / "found").mkdir()
     said = run(
         "search", "g", "photos", "--top", "3", "--output", "found/a.csv", "--picture", "found/a.png"
     ).stdout
@@ -145,6 +146,24 @@ def test_a_mistake_is_one_sentence_and_status_1(
     assert result.stderr.startswith(sentence)
     assert len(result.stderr.splitlines()) == 1
     assert not (place / "h").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["embed", "model.safetensors", "photos", "--output", "new/deep/g"], "--output"),
+        (["search", "g", "photos", "--output", "new/deep/g"], "--output"),
+        (["search", "g", "photos", "--picture", "new/deep/g"], "--picture"),
+    ],
+)
+def test_an_output_makes_no_folder_to_lie_in(
+    place: Path, arguments: list[str], option: str
+) -> None:
+    assert run(*arguments, status=1).stderr == (
+        "error: new/deep/g: expected the folder new/deep to be there, and it is not; make it, or "
+        f"correct {option}\n"
+    )
+    assert not (place / "new").exists()
 
 
 def test_left_out_and_removed_pictures_are_told(place: Path) -> None:
