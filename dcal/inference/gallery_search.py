@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -110,21 +110,14 @@ def search_gallery(
     usable, left_out = _select_queries(
         queries, allow_partial=allow_partial, on_progress=on_progress
     )
-    branch, num_done = gallery.card.branch, 0
-
-    def advance(count: int) -> None:
-        nonlocal num_done
-        num_done += count
-        if on_progress is not None:
-            on_progress("embedding", num_done, len(usable))
-
+    branch = gallery.card.branch
     _, embeddings = compute_embeddings(
         model,
         read_batches(usable, transform, batch_size=batch_size),
         branches=[branch],
         device=device,
         flip=recipe.flip,
-        on_batch=advance,
+        on_batch=None if on_progress is None else _count_up(on_progress, len(usable)),
     )
     require_comparable(embeddings, [str(query) for query in usable])
     names = [path.as_posix() for path in usable]
@@ -158,6 +151,17 @@ def _select_queries(
     if usable.empty:
         raise ValueError(f"queries: none of the {len(queries)} pictures can be decoded")
     return [queries[row] for row in usable.index], [queries[row] for row in errors.index]
+
+
+def _count_up(on_progress: OnProgress, total: int) -> Callable[[int], None]:
+    num_done = 0
+
+    def advance(count: int) -> None:
+        nonlocal num_done
+        num_done += count
+        on_progress("embedding", num_done, total)
+
+    return advance
 
 
 def _find_model(gallery: Gallery) -> Path:

@@ -114,10 +114,19 @@ def test_queries_none_of_which_can_be_decoded_are_refused_even_where_some_may_be
         path.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="^queries: none of the 2 pictures can be decoded$"):
         search_gallery(built / "gallery", bad, device=CPU, allow_partial=True)
+    told: list[tuple[str, int, int]] = []
     result = search_gallery(
-        built / "gallery", [*bad, built / "photos" / "3.png"], device=CPU, allow_partial=True, num=1
+        built / "gallery", [*bad, *sorted((built / "photos").iterdir())[3:]], device=CPU, num=1,
+        batch_size=2, allow_partial=True, on_progress=lambda *done: told.append(done),
+    )  # fmt: skip
+    assert told == [("checking", done, 5) for done in range(1, 6)] + [
+        ("embedding", 2, 3),
+        ("embedding", 3, 3),
+    ]
+    assert (result.left_out, result.table["name"].tolist()) == (
+        tuple(bad),
+        ["3.png", "4.png", "5.png"],
     )
-    assert (result.left_out, result.table["name"].tolist()) == (tuple(bad), ["3.png"])
 
 
 def test_the_approximate_search_finds_nearly_all_and_says_how_many(tmp_path: Path) -> None:
