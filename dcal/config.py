@@ -212,6 +212,12 @@ class Config(Section):
                 f"train.warmup_epochs: expected at most train.epochs, which is "
                 f"{self.train.epochs}; got {self.train.warmup_epochs:g}. Lower it, or train longer"
             )
+        side = min(self.model.image_size)
+        if self.transforms.train_crop == "pad" and self.transforms.pad >= side:
+            raise ValueError(
+                f"transforms.pad: expected less than the smaller side of model.image_size, which "
+                f"is {side}, because a crop could be all padding; got {self.transforms.pad}"
+            )
         if self.dataset.kind == "fgvc":
             self._refuse_reid_keys()
         self._check_identity_batches()
