@@ -132,7 +132,8 @@ def track_ranking(config: Config, scoring: Scoring, metrics: dict[str, float]) -
     tracker = open_tracker(config, scoring)
     tracker.log_scores(metrics)
     queries = read_predictions(RUNS / "predictions.parquet")
-    tracker.log_figure(draw_cmc(queries), "cmc")
+    num_gallery = int(metrics[f"{SPLIT}/num_gallery"])
+    tracker.log_figure(draw_cmc(queries, num_gallery=num_gallery), "cmc")
     for name in ("confusion", "per_class"):
         tracker.log_file(RESULTS / f"{name}.csv", "evaluate")
     tracker.log_file(RUNS / "ranked_lists.csv", "evaluate")
