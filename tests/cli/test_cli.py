@@ -213,6 +213,18 @@ def test_search_names_all_damaged_queries_and_leaves_them_out_where_that_is_allo
     assert table["name"].tolist()[1:] == [f"picture [{number}].png" for number in range(5)]
 
 
+def test_a_gallery_picture_that_is_gone_does_not_keep_the_others_from_being_drawn(
+    place: Path,
+) -> None:
+    for number in (1, 2):
+        write_picture(place / "own" / f"{number}.png", seed=number)
+    run("embed", "model.safetensors", "own", "--output", "h")
+    (place / "own" / "2.png").unlink()
+    result = run("search", "h", "own", "--picture", "a.png")
+    assert "own: pictures no longer there, drawn as empty tiles: 1\n" in result.stderr
+    assert Path("a.png").stat().st_size > 1000
+
+
 def test_a_gallery_whose_build_was_interrupted_is_told_when_searched(place: Path) -> None:
     embed()
     card = place / "g" / "gallery.json"

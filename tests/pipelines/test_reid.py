@@ -125,7 +125,7 @@ def test_the_other_ways_to_score_stand_beside_or_in_the_place_that_they_name(
     leave_out_the_notebook(monkeypatch)
     report.main()
     html = Path("reports/report.html").read_text(encoding="utf-8")
-    assert "SA + GLCA, re-ranked" in html and "by the trapezoid rule" in html
+    assert 'SA + GLCA<span class="range">re-ranked' in html and "by the trapezoid rule" in html
     assert config.evaluate.rerank
 
 
