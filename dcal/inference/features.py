@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dcal.config import describe_errors
+from dcal.config_errors import describe_errors
 from dcal.inference.embedding import BRANCHES, Branch
 from dcal.inference.recipe import Recipe
 from dcal.paths import write_together

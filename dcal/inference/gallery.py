@@ -15,7 +15,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from torch import Tensor
 
-from dcal.config import NaturalNumber, Section, describe_errors
+from dcal.config import NaturalNumber, Section
+from dcal.config_errors import describe_errors
 from dcal.inference.embedding import Branch
 from dcal.inference.features import Features, read_features, require_same_recipe, save_features
 from dcal.inference.recipe import Recipe
