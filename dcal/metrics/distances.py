@@ -128,9 +128,9 @@ class DistanceBlocks:
 
     def _fit_block(self, memory_limit: int) -> int:
         num_gallery, width = self.gallery.shape
-        # Lengths in float64 and float32, a row of booleans, and features on their way; and 25 bytes
-        # a picture for who is whom (dcal.metrics.matches), which the caller holds.
-        fixed = (13 + 25) * num_gallery + (0 if self._is_in_place() else CHUNK_BYTES)
+        # A picture's lengths in float64 and float32 and a boolean, 25 bytes for who is whom
+        # (dcal.metrics.matches), and 32 for what the search for copies leaves on the heap.
+        fixed = (13 + 25 + 32) * num_gallery + (0 if self._is_in_place() else CHUNK_BYTES)
         fixed += 20 * len(self.copies)
         a_query = 4 * (num_gallery + width)
         fitting = (memory_limit - fixed) // a_query
