@@ -144,8 +144,9 @@ def _describe(
 
 
 def _to_shares(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return image.astype(np.float32) / 255
+    return image.astype(np.float32) / np.float32(255)
 
 
 def _normalise_pixels(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return (_to_shares(image) - _MEAN) / _STD
+    pixels: NDArray[np.float32] = (_to_shares(image) - _MEAN) / _STD
+    return pixels

@@ -6,9 +6,8 @@ params.yaml lacks is an error, so the file always says everything that a run was
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -22,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from dcal.sentences import to_one_line
+from dcal.config_errors import describe_errors, find_section, name_keys
 from dcal.yaml_text import YAMLTextError, parse_yaml
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -34,9 +33,6 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 # YAML gives a list; strict mode would insist on a tuple, so only the outer type is lax.
 ImageSize = Annotated[tuple[StrictInt, StrictInt], Field(strict=False)]
-
-
-MAX_LISTED = 20
 
 
 class ConfigError(ValueError):
@@ -212,6 +208,12 @@ class Config(Section):
                 f"train.warmup_epochs: expected at most train.epochs, which is "
                 f"{self.train.epochs}; got {self.train.warmup_epochs:g}. Lower it, or train longer"
             )
+        side = min(self.model.image_size)
+        if self.transforms.train_crop == "pad" and self.transforms.pad >= side:
+            raise ValueError(
+                f"transforms.pad: expected less than the smaller side of model.image_size, which "
+                f"is {side}, because a crop could be all padding; got {self.transforms.pad}"
+            )
         if self.dataset.kind == "fgvc":
             self._refuse_reid_keys()
         self._check_identity_batches()
@@ -292,8 +294,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else f"a {type(tree).__name__}"
         raise ConfigError(
-            f"{path}: expected a mapping with the keys {_names(Config)}; got {found}; make it anew "
-            "with: python -m pipelines.compose"
+            f"{path}: expected a mapping with the keys {name_keys(Config)}; got {found}; make it "
+            "anew with: python -m pipelines.compose"
         )
     return tree
 
@@ -305,88 +307,12 @@ def parse_value(key: str, text: str) -> Any:
     except YAMLTextError:
         value = text
     *parents, last = key.split(".")
-    section = _find_section(Config, parents)
+    section = find_section(Config, parents)
     field = section.model_fields.get(last) if section else None
     is_text = field is not None and str in (field.annotation, *get_args(field.annotation))
     is_quoted = isinstance(value, str) and text[0] in "'\""
     # A folder called 2024 or "a: b" is a name, not a number or a mapping.
     return text if is_text and value is not None and not is_quoted else value
-
-
-def describe_errors(error: ValidationError, root: type[BaseModel], *, origin: str) -> str:
-    """One line per mistake: the dotted key, what is wrong, and the nearest valid name."""
-    lines = []
-    details = error.errors()
-    for detail in details[:MAX_LISTED]:
-        location = ".".join(_show_key(part) for part in detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            message = f"unknown key{_suggestion(root, detail['loc'])}"
-        elif detail["type"] == "missing":
-            message = "missing"
-        else:
-            message = f"{_plain(detail['msg'])}; got {_show(detail['input'])}"[:400]
-        if not location:
-            lines.append(f"{origin}: {_plain(detail['msg'])}")
-        else:
-            lines.append(f"{origin}: {location}: {message}")
-    if len(details) > MAX_LISTED:
-        lines.append(f"{origin}: and {len(details) - MAX_LISTED} more")
-    return "\n".join(lines)
-
-
-def _show(value: Any) -> str:
-    try:
-        return repr(value)
-    except ValueError:  # Python writes no number of more than 4300 digits
-        return "a number too long to be shown"
-
-
-def _show_key(part: int | str) -> str:
-    return to_one_line(str(part), max_characters=80)
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Input should", "should")
-
-
-def _find_section(root: type[BaseModel], parents: Sequence[int | str]) -> type[BaseModel] | None:
-    section = root
-    for part in parents:
-        field = section.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return None
-        section = annotation
-    return section
-
-
-def _suggestion(root: type[BaseModel], location: Sequence[int | str]) -> str:
-    section = _find_section(root, location[:-1])
-    if section is None:
-        return ""
-    wrong = str(location[-1])
-    near = difflib.get_close_matches(wrong, list(section.model_fields), n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]}?"
-    elsewhere = [key for key in _dotted_keys(root) if key.rsplit(".", 1)[-1] == wrong]
-    if elsewhere:
-        return f"; did you mean {elsewhere[0]}?"
-    return (
-        f"; valid keys here: {_names(section)}"
-        if section.model_fields
-        else "; no key is valid here"
-    )
-
-
-def _dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _dotted_keys(field.annotation, f"{prefix}{name}.")
-
-
-def _names(section: type[BaseModel]) -> str:
-    return ", ".join(section.model_fields)
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

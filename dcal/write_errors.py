@@ -25,6 +25,7 @@ _OF_THE_PLACE = {
     errno.ENOTDIR: ("a file stands where a folder is needed", "move it away"),
     errno.EEXIST: ("a file stands where a folder is needed", "move it away"),
     errno.EISDIR: ("a folder of that name is in the way", "move it away"),
+    errno.EBUSY: ("that place is a mount point or in use", "take a folder inside it or another"),
 }
 # Libraries that keep the number to themselves (safetensors, SQLite) still say it in words.
 _WORDS = {os.strerror(number).lower(): number for number in _OF_THE_DISK}

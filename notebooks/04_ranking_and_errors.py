@@ -145,7 +145,9 @@ worst = find_worst_queries(precisions, num=num_worst)
 lists = find_lists(features, branch=main, num=8, rule="junk", memory_limit=memory_limit)
 table = build_ranking_table(splits["query"], splits["gallery"], lists)
 shown = select_queries(table, queries, worst)
-if show_pictures:
+if not len(worst):
+    display(Markdown("No query has an average precision below 1."))
+elif show_pictures:
     root = pictures.root
     figure = draw_ranked_lists(build_lists(shown, query_root=root, gallery_root=root))
     display(figure)

@@ -22,6 +22,7 @@ from dcal.inference.retrieval import score_branches
 from dcal.inference.scoring import Scoring, open_scoring
 from dcal.paths import compute_file_digest, index_folder, write_json
 from dcal.tracking import read_run_record, resume_run
+from dcal.training.retrieval import count_scorable
 from pipelines.evaluate_reid import SPLIT, embed, rank, write_table
 from pipelines.stage import run_stage
 
@@ -69,10 +70,10 @@ def open_reid_set(name: str) -> Pictures:
 
     Raises:
         FileNotFoundError: It was not prepared here; the message lists those that were.
-        ValueError: It is of classes.
+        ValueError: It is of classes, or no query of it has a match to be found.
     """
     folder = index_folder(name)
-    if not folder.is_dir():
+    if Path(name).name != name or not folder.is_dir():
         prepared = sorted(path.name for path in folder.parent.glob("*"))
         raise FileNotFoundError(
             f"data set {name}: expected one that was prepared here ({', '.join(prepared)}); "
@@ -81,16 +82,18 @@ def open_reid_set(name: str) -> Pictures:
     pictures = open_prepared(name)
     if pictures.report.kind != "reid":
         raise ValueError(f"data set {name}: expected one of identities; it is of classes")
+    if not count_scorable(pictures.select_ranked()):
+        raise ValueError(f"data set {name}: no query has a match to be found, so it has no score")
     return pictures
 
 
 def score_set(scoring: Scoring, name: str) -> dict[str, float]:
     """Return `test/<set>/<branch>/<score>` of one set, and keep its features."""
     features = embed(scoring.config, scoring)
+    save_features(RUNS / name / "features.safetensors", features)
     results = rank(scoring.config, features)
     num_gallery = int((features.table["split"] == "gallery").sum())
     metrics = score_branches(results, split=f"{SPLIT}/{name}", num_gallery=num_gallery)
-    save_features(RUNS / name / "features.safetensors", features)
     for branch, result in results.items():
         logger.info("  %-5s mAP %.4f  rank-1 %.4f", branch, result.mean_ap, result.cmc[0])
     return metrics

@@ -112,12 +112,14 @@ def track(
 ) -> None:
     """Add the scores to the MLflow run that trained the model; a given file gets its own run."""
     from dcal.visual.confusion import draw_confusion
+    from dcal.visual.figures import allow_missing_glyphs
 
     tracker = open_tracker(config, scoring)
     branch = "both" if f"{SPLIT}/both/top1_accuracy" in metrics else "sa"
     names = scoring.pictures.report.class_names
     tracker.log_scores(metrics)
-    tracker.log_figure(draw_confusion(confusion.numpy(), names, branch=branch), "confusion")
+    with allow_missing_glyphs():
+        tracker.log_figure(draw_confusion(confusion.numpy(), names, branch=branch), "confusion")
     for name in ("confusion", "per_class"):
         tracker.log_file(RESULTS / f"{name}.csv", "evaluate")
     tracker.end()
@@ -130,7 +132,8 @@ def track_ranking(config: Config, scoring: Scoring, metrics: dict[str, float]) -
     tracker = open_tracker(config, scoring)
     tracker.log_scores(metrics)
     queries = read_predictions(RUNS / "predictions.parquet")
-    tracker.log_figure(draw_cmc(queries), "cmc")
+    num_gallery = int(metrics[f"{SPLIT}/num_gallery"])
+    tracker.log_figure(draw_cmc(queries, num_gallery=num_gallery), "cmc")
     for name in ("confusion", "per_class"):
         tracker.log_file(RESULTS / f"{name}.csv", "evaluate")
     tracker.log_file(RUNS / "ranked_lists.csv", "evaluate")

@@ -41,11 +41,11 @@ def evaluate_reid(config: Config, scoring: Scoring) -> dict[str, float]:
         ValueError: No query has a match to be found.
     """
     features = embed(config, scoring)
+    save_features(RUNS / "features.safetensors", features)
     results = rank(config, features)
     num_gallery = int((features.table["split"] == "gallery").sum())
     metrics = score_branches(results, split=SPLIT, num_gallery=num_gallery)
     write_tables(config, features, results)
-    save_features(RUNS / "features.safetensors", features)
     write_json(RESULTS / "metrics.json", metrics)
     for branch in results:
         told = (

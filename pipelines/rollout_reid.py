@@ -42,7 +42,8 @@ def draw_lists(
         queries: predictions.parquet of the evaluate stage.
         lists: ranked_lists.csv of the evaluate stage.
         folder: Gets a PNG for each of `TITLES` and index.csv; nothing but the latter where
-            `rollout.num_images`, of which a list counts as four, is below that.
+            `rollout.num_images`, of which a list counts as four, is below that, and no `worst`
+            where every query is answered perfectly.
         device: Where to run.
 
     Returns:
@@ -57,7 +58,7 @@ def draw_lists(
     }
     chosen["looking"] = chosen["queries"][: min(num, NUM_LOOKED_AT)]
     notes = {
-        str(path): f"AP {precision:.2f}"
+        str(path): f"AP {precision:.3f}"
         for path, precision in zip(queries["path"], precisions, strict=True)
     }
     root = scoring.pictures.root

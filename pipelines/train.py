@@ -62,6 +62,7 @@ CODE = (
     "data",
     "losses",
     # What scores Re-ID, and so chooses the epoch.
+    "metrics/copies.py",
     "metrics/distances.py",
     "metrics/matches.py",
     "metrics/positions.py",

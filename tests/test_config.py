@@ -93,6 +93,18 @@ def test_a_batch_of_one_is_fine_without_pwca(params: Path) -> None:
     assert config.train.batch_size == 1
 
 
+def test_a_pad_that_could_hide_the_whole_picture_is_refused_where_it_is_used(params: Path) -> None:
+    size = "model.image_size=[128, 64]"
+    with pytest.raises(
+        ConfigError, match=r"transforms\.pad: expected less than .*, which is 64, .*; got 64$"
+    ) as caught:
+        load_config(params, [size, "transforms.train_crop=pad", "transforms.pad=64"])
+    assert "\n" not in str(caught.value)
+    config = load_config(params, [size, "transforms.train_crop=pad", "transforms.pad=63"])
+    assert config.transforms.pad == 63
+    assert load_config(params, ["transforms.pad=100"]).transforms.train_crop != "pad"
+
+
 def test_the_bounds_themselves_are_accepted(params: Path) -> None:
     config = load_config(params, ["seed=4294967295", "train.epochs=2", "train.warmup_epochs=2.0"])
     assert (config.seed, config.train.warmup_epochs) == (2**32 - 1, 2.0)

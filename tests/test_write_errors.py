@@ -104,6 +104,23 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["a.json", "b"]
 
 
+def test_a_mount_point_that_cannot_be_replaced_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mounted").mkdir()
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(source), None, str(target))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with (
+        pytest.raises(WriteError, match=r"^mounted could not .*: that place is a mount point or"),
+        replace_folder(tmp_path / "mounted"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mounted"]
+
+
 def test_a_write_within_a_folder_names_the_folder_that_was_to_be_replaced(tmp_path: Path) -> None:
     with (
         pytest.raises(WriteError, match=r"^birds could not be written in .*: the disk is full"),

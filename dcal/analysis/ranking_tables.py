@@ -12,6 +12,7 @@ from dcal.metrics.nearest import NONE, Nearest
 
 # A spawn key of its own keeps this choice apart from other uses of the run's seed.
 _QUERY_CHOICE = 1002
+_ROUNDING = 1e-9
 
 RANKING_COLUMNS = (
     "query",
@@ -80,9 +81,14 @@ def choose_queries(
 
 
 def find_worst_queries(average_precisions: NDArray[np.float64], *, num: int) -> NDArray[np.int64]:
-    """Return the valid queries of lowest average precision, worst first, equal ones in order."""
+    """Return the valid queries of lowest average precision, worst first, equal ones in order.
+
+    A query that found everything first is none of them, however few are left.
+    """
     order = np.argsort(average_precisions, kind="stable")  # NaN, of invalid ones, comes last
-    return order[: min(num, int((~np.isnan(average_precisions)).sum()))]
+    # A sum of shares that make 1 may be a rounding error below it.
+    is_bad = average_precisions < 1 - _ROUNDING
+    return order[: min(num, int(is_bad.sum()))]
 
 
 def select_queries(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcal.cli.terminal import choose_device, show_progress, speaking
+from dcal.cli.terminal import choose_device, require_parent, show_progress, speaking
 
 if TYPE_CHECKING:
     from dcal.inference.gallery_building import BuildSummary
@@ -72,6 +72,8 @@ def embed(
     embedded. A gallery is of one model; another one, or one with other settings, is refused.
     """
     with speaking():
+        require_parent(output, option="--output")
+
         from dcal.inference.gallery_building import BuildOptions, embed_folder
 
         options = BuildOptions(

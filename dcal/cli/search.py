@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcal.cli.embed import DeviceName
-from dcal.cli.terminal import choose_device, show_progress, speaking
+from dcal.cli.terminal import choose_device, require_parent, show_progress, speaking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,10 @@ def search(
             "Default: exact up to 500,000 pictures.",
         ),
     ] = None,
+    allow_partial: Annotated[
+        bool,
+        typer.Option("--allow-partial", help="Leave out queries that cannot be decoded."),
+    ] = False,
     device: Annotated[
         DeviceName, typer.Option(help="auto takes a GPU where there is one.")
     ] = DeviceName.AUTO,
@@ -54,23 +58,19 @@ def search(
     unrelated ones, 4 at most; the cosine is 1 less half of it.
     """
     with speaking():
+        require_parent(output, option="--output")
+        require_parent(picture, option="--picture")
+
         from dcal.inference.gallery_search import list_queries, search_gallery
 
         if picture is not None:
             _require_drawable(picture)
         queries = list_queries(query)
         with show_progress() as report:
-            num_done = 0
-
-            def advance(count: int) -> None:
-                nonlocal num_done
-                num_done += count
-                report("embedding", num_done, len(queries))
-
             result = search_gallery(
                 gallery, queries, device=choose_device(device), num=top, model_path=model,
                 method="auto" if exact is None else "exact" if exact else "approximate",
-                on_batch=advance,
+                allow_partial=allow_partial, on_progress=report,
             )  # fmt: skip
         _tell(result, num_shown=len(queries) if output is None else _MAX_SHOWN)
         if output is not None:
@@ -88,6 +88,8 @@ def _tell(result: SearchResult, *, num_shown: int) -> None:
         console.print(_build_table(str(name), answers))
     if len(groups) > num_shown:
         typer.echo(f"and the answers to {len(groups) - num_shown} more queries")
+    if result.left_out:
+        typer.echo(f"left out, because they cannot be decoded: {len(result.left_out)}")
     card = result.gallery.card
     if card.num_waiting:
         typer.echo(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,11 +18,18 @@ from dcal.mistakes import MISTAKES, is_mistake
 if TYPE_CHECKING:
     import torch
 
+_GOES_ON = "nothing half-written is left, and the same command goes on"
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came; whoever saves on Ctrl-C saves on it."""
+
 
 @contextmanager
 def speaking() -> Iterator[None]:
     """Show what the library logs, and end with status 1 and one sentence on a user's mistake.
 
+    SIGTERM stops a command as Ctrl-C does, with status 143.
     `DCAL_TRACEBACK=1` shows where it came from.
     """
     # Before torch is imported. Threads of OpenMP that spin while they wait take the processor from
@@ -32,9 +42,12 @@ def speaking() -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        with _stopping_on_sigterm():
+            yield
+    except _Terminated:
+        _end(f"got SIGTERM; {_GOES_ON}", status=128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        _end("interrupted; nothing half-written is left, and the same command goes on")
+        _end(f"interrupted; {_GOES_ON}")
     except MISTAKES as error:
         if os.environ.get("DCAL_TRACEBACK") or not is_mistake(error):
             raise
@@ -63,6 +76,19 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
+def require_parent(path: Path | None, *, option: str) -> None:
+    """Say before any work that the folder which an output would lie in is not there.
+
+    Raises:
+        FileNotFoundError: There is no such folder; a mistyped path makes none.
+    """
+    if path is not None and not os.path.isdir(path.parent):
+        raise FileNotFoundError(
+            f"{path}: expected the folder {path.parent} to be there, and it is not; make it, or "
+            f"correct {option}"
+        )
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device that `auto` or `cpu` means here, and set what is global to a process."""
     import torch
@@ -72,9 +98,23 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if use_gpu else "cpu")
 
 
-def _end(sentence: str) -> None:
+@contextmanager
+def _stopping_on_sigterm() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        # `timeout` sends it twice: the second one must not cut short what the first one saves.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    handler = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _end(sentence: str, *, status: int = 1) -> None:
     typer.echo(f"error: {sentence}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 class _Formatter(logging.Formatter):

@@ -147,10 +147,12 @@ def build_test_loader(
     *,
     mean: Sequence[float],
     std: Sequence[float],
+    sides: Sides | None = None,
 ) -> Loader:
     """Build a loader over one split in the index's order, without augmentation, nothing dropped.
 
     `test` of a Re-ID set is its queries, then its gallery without pictures that no ranking has.
+    `sides` are the cameras and views that the model knows; None = those of this train split.
 
     Raises:
         ValueError: The index has no such split, or sizes do not fit.
@@ -168,7 +170,7 @@ def build_test_loader(
         root=pictures.root,
         transform=transform,
         seed=config.seed,
-        sides=pictures.list_sides(),
+        sides=pictures.list_sides() if sides is None else sides,
     )
     sampler = EpochBatchSampler(
         len(dataset), batch_size=config.evaluate.batch_size, seed=config.seed, shuffle=False

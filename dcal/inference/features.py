@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dcal.config_errors import describe_errors
 from dcal.inference.embedding import BRANCHES, Branch
 from dcal.inference.recipe import Recipe
 from dcal.paths import write_together
@@ -91,9 +93,12 @@ def read_features(path: str | Path, *, recipe: Recipe | None = None) -> Features
             metadata = dict(stream.metadata() or {})
         written = Recipe.model_validate_json(metadata["recipe"])
     except (SafetensorError, ValueError, OSError, KeyError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            reason = describe_errors(error, Recipe, origin="recipe")
         raise ValueError(
             f"{path}: these features are damaged or of another version "
-            f"({to_one_line(str(error))}); compute them anew"
+            f"({to_one_line(reason)}); compute them anew"
         ) from None
     if recipe is not None:
         require_same_recipe(written, recipe, path)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dcal.config import NaturalNumber, Section
+from dcal.config_errors import describe_errors
 from dcal.inference.embedding import Branch
 from dcal.inference.features import Features, read_features, require_same_recipe, save_features
 from dcal.inference.recipe import Recipe
@@ -95,13 +96,7 @@ def read_gallery(place: str | Path, *, recipe: Recipe | None = None) -> Gallery:
             f"{place}: no gallery there (no {_CARD}); make one with: "
             f"dcal embed MODEL FOLDER --output {place}"
         )
-    try:
-        card = GalleryCard.model_validate_json((place / _CARD).read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{place / _CARD}: damaged or of another version ({to_one_line(str(error))}); "
-            "embed the pictures anew"
-        ) from None
+    card = _read_card(place / _CARD)
     features = read_features(place / _FEATURES)
     if recipe is not None:
         require_same_recipe(features.recipe, recipe, place)
@@ -110,8 +105,24 @@ def read_gallery(place: str | Path, *, recipe: Recipe | None = None) -> Gallery:
     return Gallery(place, card, features)
 
 
+def _read_card(path: Path) -> GalleryCard:
+    try:
+        return GalleryCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        reasons = describe_errors(error, GalleryCard, origin=path.name).replace("\n", ", ")
+        raise ValueError(
+            f"{path}: damaged or of another version ({to_one_line(reasons)}); embed the pictures "
+            "anew"
+        ) from None
+
+
 def require_place(place: Path) -> None:
     """Raise a ValueError where writing a gallery would replace something else."""
+    if os.path.ismount(place):
+        raise ValueError(
+            f"{place}: a mount point, which cannot be replaced as a gallery is when it is written; "
+            "give a folder inside it as --output"
+        )
     if not os.path.lexists(place) or (place / _CARD).is_file():
         return
     if place.is_dir() and not any(place.iterdir()):

@@ -165,10 +165,10 @@ def _embed(
             if time.monotonic() - saved > options.save_seconds:
                 builder.save()
                 saved = time.monotonic()
+        builder.save()
     except KeyboardInterrupt:
         builder.save()
         raise
-    builder.save()
 
 
 def _choose_branch(asked: Branch | None, older: Gallery | None, model: DCAL) -> Branch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +10,11 @@ import pandas as pd
 
 from dcal.data.measuring import measure_pictures
 from dcal.inference.gallery import Gallery, GalleryCard
-from dcal.inference.own_pictures import list_pictures
-
-logger = logging.getLogger(__name__)
+from dcal.inference.own_pictures import list_pictures, require_decodable
 
 OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total)
 _TYPES = {"path": "str", "sha256": "str", "num_bytes": "int64", "modified_ns": "int64"}
 COLUMNS = list(_TYPES)
-_MAX_NAMED = 20
 
 
 class Plan(NamedTuple):
@@ -56,7 +52,7 @@ def make_plan(
         folder,
         on_picture=None if on_progress is None else lambda *done: on_progress("checking", *done),
     )
-    _require_allowed(errors, len(listed), folder, allow_partial=allow_partial)
+    require_decodable(errors, len(listed), what=str(folder), allow_partial=allow_partial)
     is_touched = measured["sha256"] == measured["sha256_then"]  # other time, same bytes
     kept = pd.concat([joined.loc[is_same], measured[is_touched]])
     removed = sorted(set(known["path"]) - set(listed["path"]))
@@ -75,23 +71,6 @@ def _get_known(older: Gallery | None) -> pd.DataFrame:
     # A join leaves gaps, and nanoseconds would be rounded in a column of floats.
     types = {name: "Int64" if kind == "int64" else kind for name, kind in _TYPES.items()}
     return known.astype(types).assign(position=range(len(known)))
-
-
-def _require_allowed(
-    errors: pd.Series, num_listed: int, folder: Path, *, allow_partial: bool
-) -> None:
-    """Refuse pictures that cannot be decoded, or say which are left out."""
-    if errors.empty:
-        return
-    shown = "; ".join(errors.tolist()[:_MAX_NAMED])
-    more = f"; and {len(errors) - _MAX_NAMED} more" if len(errors) > _MAX_NAMED else ""
-    counted = f"{len(errors)} of {num_listed} pictures cannot be used"
-    if not allow_partial:
-        raise ValueError(
-            f"{folder}: {counted}; remove or replace them, or leave them out with --allow-partial: "
-            f"{shown}{more}"
-        )
-    logger.warning("%s: %s and are left out: %s%s", folder, counted, shown, more)
 
 
 def is_up_to_date(older: Gallery, plan: Plan, card: GalleryCard) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcal.data.measuring import measure_pictures
 from dcal.inference.approximate import is_available, search_approximately
 from dcal.inference.embedding import compute_embeddings
 from dcal.inference.features import require_comparable, require_same_recipe
 from dcal.inference.gallery import Gallery, read_gallery
-from dcal.inference.own_pictures import list_pictures, read_batches
+from dcal.inference.gallery_plan import OnProgress
+from dcal.inference.own_pictures import list_pictures, read_batches, require_decodable
 from dcal.inference.recipe import open_embedder
 from dcal.metrics.nearest import compute_recall, find_nearest, measure_distances
 
@@ -44,6 +46,7 @@ class SearchResult:
     is_exact: bool
     recall: float | None = None  # share of the exact answers found; None where exact
     num_recall_queries: int = 0
+    left_out: tuple[Path, ...] = ()  # queries that cannot be decoded
 
 
 def list_queries(paths: Sequence[Path]) -> list[Path]:
@@ -75,7 +78,8 @@ def search_gallery(
     model_path: str | Path | None = None,
     method: Method = "auto",
     batch_size: int = 64,
-    on_batch: Callable[[int], None] | None = None,
+    allow_partial: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> SearchResult:
     """Find the gallery pictures nearest to each query.
 
@@ -88,33 +92,37 @@ def search_gallery(
         method: `auto` searches galleries of more than 500,000 pictures approximately where FAISS is
             installed.
         batch_size: Queries embedded at once.
-        on_batch: Called with the number of queries embedded after each batch.
+        allow_partial: Leave out queries that cannot be decoded.
+        on_progress: Called with (what is being done, done, total).
 
     Raises:
         FileNotFoundError: No gallery, model or picture.
-        ValueError: A gallery of another model, or a setting out of range.
-        OSError: A query that cannot be decoded.
+        ValueError: A gallery of another model, a setting out of range, or queries that cannot be
+            decoded and may not be left out.
         RuntimeError: Approximate search was asked for without FAISS.
     """
     if num < 1:
         raise ValueError(f"top: expected at least 1 answer for each query; got {num}")
     gallery = read_gallery(place)
-    model, transform, recipe = open_embedder(
-        model_path or gallery.model_path, flip=gallery.features.recipe.flip
-    )
+    model_path = model_path or _find_model(gallery)
+    model, transform, recipe = open_embedder(model_path, flip=gallery.features.recipe.flip)
     require_same_recipe(gallery.features.recipe, recipe, gallery.place)
+    usable, left_out = _select_queries(
+        queries, allow_partial=allow_partial, on_progress=on_progress
+    )
     branch = gallery.card.branch
     _, embeddings = compute_embeddings(
         model,
-        read_batches(queries, transform, batch_size=batch_size),
+        read_batches(usable, transform, batch_size=batch_size),
         branches=[branch],
         device=device,
         flip=recipe.flip,
-        on_batch=on_batch,
+        on_batch=None if on_progress is None else _count_up(on_progress, len(usable)),
     )
-    require_comparable(embeddings, [str(query) for query in queries])
-    names = [path.as_posix() for path in queries]
-    return search_embeddings(gallery, embeddings[branch], names, num=num, method=method)
+    require_comparable(embeddings, [str(query) for query in usable])
+    names = [path.as_posix() for path in usable]
+    result = search_embeddings(gallery, embeddings[branch], names, num=num, method=method)
+    return replace(result, left_out=tuple(left_out))
 
 
 def search_embeddings(
@@ -127,6 +135,42 @@ def search_embeddings(
     nearest = find_nearest(queries, gallery.embeddings, num=num)
     table = _build_table(gallery, queries, names, nearest.positions)
     return SearchResult(table, gallery, is_exact=True)
+
+
+def _select_queries(
+    queries: Sequence[Path], *, allow_partial: bool, on_progress: OnProgress | None
+) -> tuple[list[Path], list[Path]]:
+    """Return the queries that can be decoded, and those that cannot and are left out."""
+    table = pd.DataFrame({"path": [str(query) for query in queries]})
+    usable, errors = measure_pictures(
+        table,
+        Path(),
+        on_picture=None if on_progress is None else lambda *done: on_progress("checking", *done),
+    )
+    require_decodable(errors, len(queries), what="queries", allow_partial=allow_partial)
+    if usable.empty:
+        raise ValueError(f"queries: none of the {len(queries)} pictures can be decoded")
+    return [queries[row] for row in usable.index], [queries[row] for row in errors.index]
+
+
+def _count_up(on_progress: OnProgress, total: int) -> Callable[[int], None]:
+    num_done = 0
+
+    def advance(count: int) -> None:
+        nonlocal num_done
+        num_done += count
+        on_progress("embedding", num_done, total)
+
+    return advance
+
+
+def _find_model(gallery: Gallery) -> Path:
+    if not gallery.model_path.is_file():
+        raise FileNotFoundError(
+            f"{gallery.place}: expected the model that embedded it at {gallery.model_path}; there "
+            "is none: if it is elsewhere, name it with --model"
+        )
+    return gallery.model_path
 
 
 def _is_exact(gallery: Gallery, method: Method) -> bool:

@@ -20,6 +20,7 @@ from dcal.data.transforms import Transform
 logger = logging.getLogger(__name__)
 
 _HIDDEN_PREFIXES = (".", "__MACOSX")
+_MAX_NAMED = 20
 
 
 def list_pictures(folder: str | Path) -> pd.DataFrame:
@@ -59,6 +60,33 @@ def list_pictures(folder: str | Path) -> pd.DataFrame:
         logger.warning("%s: left out: %s", folder, told)
     columns = ["path", "num_bytes", "modified_ns"]
     return pd.DataFrame(rows, columns=columns).sort_values("path", ignore_index=True)
+
+
+def require_decodable(
+    errors: pd.Series, num_pictures: int, *, what: str, allow_partial: bool
+) -> None:
+    """Refuse pictures that cannot be decoded, or say which are left out.
+
+    Args:
+        errors: One sentence for each of them, of `measure_pictures`.
+        num_pictures: How many there are in all.
+        what: Where they come from; the message starts with it.
+        allow_partial: They are left out.
+
+    Raises:
+        ValueError: There are some, and they may not be left out.
+    """
+    if errors.empty:
+        return
+    shown = "; ".join(errors.tolist()[:_MAX_NAMED])
+    more = f"; and {len(errors) - _MAX_NAMED} more" if len(errors) > _MAX_NAMED else ""
+    counted = f"{len(errors)} of {num_pictures} pictures cannot be used"
+    if not allow_partial:
+        raise ValueError(
+            f"{what}: {counted}; remove or replace them, or leave them out with --allow-partial: "
+            f"{shown}{more}"
+        )
+    logger.warning("%s: %s and are left out: %s%s", what, counted, shown, more)
 
 
 def read_batches(

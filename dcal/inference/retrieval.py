@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from dcal.metrics.nearest import Nearest, Rule, find_nearest
 from dcal.metrics.ranking import RankingResult, describe_invalid
 from dcal.metrics.reranking import RerankingOptions
 from dcal.training.retrieval import list_scores, match_table, rank_embeddings
+
+logger = logging.getLogger(__name__)
 
 KEPT_COLUMNS = ["path", "sha256", "split", "identity", "camera", "view"]
 
@@ -75,16 +78,27 @@ def rank_branches(
 ) -> dict[Branch, RankingResult]:
     """Rank the gallery for every query, by each branch.
 
+    A set too small to be re-ranked has plain scores only, with a warning.
+
     Raises:
         ValueError: No query has a match to be found.
     """
+    rerank = RerankingOptions() if evaluate.rerank else None
+    if rerank is not None and len(features.table) <= rerank.k1:
+        logger.warning(
+            "evaluate.rerank: expected more than %d pictures to re-rank; there are %d, so the "
+            "scores are plain ones only",
+            rerank.k1,
+            len(features.table),
+        )
+        rerank = None
     results = {
         branch: rank_embeddings(
             embeddings,
             features.table,
             ap=evaluate.average_precision,
             memory_limit=evaluate.memory_mb << 20,
-            rerank=RerankingOptions() if evaluate.rerank else None,
+            rerank=rerank,
             on_progress=on_progress,
         )
         for branch, embeddings in features.embeddings.items()

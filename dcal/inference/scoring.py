@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,13 @@ from torch import Tensor
 
 from dcal.config import Config, ModelConfig, TransformsConfig, parse_config
 from dcal.data.datamodule import Loader, Pictures, build_test_loader, open_pictures
+from dcal.data.dataset import NO_SIDES, Sides
 from dcal.metrics.classification import compute_classification_metrics, compute_predictions
 from dcal.models.build import load_model
 from dcal.models.dcal import DCAL
 from dcal.training import branches as branch_outputs
+
+logger = logging.getLogger(__name__)
 
 TRAINED_MODEL = "runs/train/model.safetensors"
 # What a given model is asked now; all else was decided when it was trained.
@@ -94,7 +98,27 @@ def build_scoring_loader(
     if rows is not None:
         pictures = replace(pictures, table=pictures.table.loc[list(rows)])
     mean, std = get_normalisation(scoring.model)
-    return build_test_loader(pictures, scoring.config, split, mean=mean, std=std)
+    sides = find_known_sides(scoring)
+    return build_test_loader(pictures, scoring.config, split, mean=mean, std=std, sides=sides)
+
+
+def find_known_sides(scoring: Scoring) -> Sides:
+    """Return the cameras and views that the model was trained with.
+
+    Of another data set's pictures it knows none: the same number is another camera there.
+    """
+    card = scoring.model.card
+    known = Sides(**{name: tuple(numbers) for name, numbers in card.get("sides", {}).items()})
+    trained, scored = card["config"]["dataset"]["name"], scoring.pictures.report.dataset
+    if trained == scored:
+        return known
+    if scoring.model.side is not None:
+        logger.warning(
+            "the model knows the cameras and views of %s; those of %s are unknown to it",
+            trained,
+            scored,
+        )
+    return NO_SIDES
 
 
 def get_normalisation(model: DCAL) -> tuple[list[float], list[float]]:

@@ -51,11 +51,13 @@ def evaluate_draws(
         options: Of `evaluate_ranking`.
 
     Raises:
-        ValueError: No identity has two pictures, or what `evaluate_ranking` refuses.
+        ValueError: No draw, no identity with two pictures, or what `evaluate_ranking` refuses.
     """
     if isinstance(identities, Tensor):
         identities = identities.cpu().numpy()
-    names = pd.Series(identities)
+    names = pd.Series(identities).reset_index(drop=True)
+    if num_draws < 1:
+        raise ValueError(f"num_draws: expected at least 1; got {num_draws}")
     if len(names) != len(features):
         raise ValueError(f"identities: expected {len(features)}, one a feature; got {len(names)}")
     if not names.duplicated().any():

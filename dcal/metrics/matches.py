@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionArray
 from torch import Tensor
 
 UNKNOWN = -1
@@ -63,10 +64,10 @@ class Matches:
 
 
 def find_matches(
-    query_identities: Sequence[Any] | NDArray[Any] | Tensor,
-    gallery_identities: Sequence[Any] | NDArray[Any] | Tensor,
-    query_cameras: Sequence[Any] | NDArray[Any] | Tensor | None,
-    gallery_cameras: Sequence[Any] | NDArray[Any] | Tensor | None,
+    query_identities: Sequence[Any] | NDArray[Any] | pd.Series | Tensor,
+    gallery_identities: Sequence[Any] | NDArray[Any] | pd.Series | Tensor,
+    query_cameras: Sequence[Any] | NDArray[Any] | pd.Series | Tensor | None,
+    gallery_cameras: Sequence[Any] | NDArray[Any] | pd.Series | Tensor | None,
     *,
     junk_identity: Any,
     num_queries: int,
@@ -107,6 +108,8 @@ def find_matches(
 
 
 def _find_junk(gallery: pd.Series, junk_identity: Any) -> NDArray[np.bool_]:
+    if _get_kind(gallery) == "text":
+        junk_identity = None if junk_identity is None else str(junk_identity)
     if junk_identity is None or isinstance(junk_identity, str) != (_get_kind(gallery) == "text"):
         return np.zeros(len(gallery), dtype=bool)
     return (gallery == junk_identity).to_numpy(dtype=bool, copy=True)
@@ -122,7 +125,9 @@ def _encode_cameras(
         _to_series(gallery, num_gallery, what="gallery cameras"),
         what="cameras",
     )
-    is_negative = np.array([not isinstance(name, str) and name < 0 for name in names], dtype=bool)
+    is_negative = np.array(
+        [name == "-1" if isinstance(name, str) else name < 0 for name in names], dtype=bool
+    )
     # Code -1, of what is missing, takes the last.
     return np.where(np.append(is_negative, True)[codes], UNKNOWN, codes)
 
@@ -148,10 +153,19 @@ def _get_kind(series: pd.Series) -> str:
     return "mixture" if len(is_text) > 1 else "text" if True in is_text else "number"
 
 
+def _is_collection(value: Any) -> bool:
+    return isinstance(value, list | tuple | dict | np.ndarray)
+
+
 def _to_series(values: Any, expected: int, *, what: str) -> pd.Series:
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
-    series = pd.Series(values).reset_index(drop=True)
+    # A list keeps its own numbers: beside None pandas would make floats of them.
+    is_array = isinstance(values, np.ndarray | pd.Series | pd.Index | ExtensionArray)
+    series = pd.Series(values if is_array else pd.Series(list(values), dtype=object))
+    series = series.reset_index(drop=True)
+    if series.dtype == object and series.map(_is_collection).any():
+        raise ValueError(f"{what}: expected one number or text a picture; got lists")
     if len(series) != expected:
         raise ValueError(f"{what}: expected {expected}, one a feature; got {len(series)}")
     return series

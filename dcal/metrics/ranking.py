@@ -1,7 +1,8 @@
 """Ranking scores of re-identification: CMC, mAP, mINP (definitions: the docs of each function).
 
 A positive's rank is one more than the count of kept gallery pictures before it, so nothing is
-sorted. Pictures at equal float32 distance rank in gallery order.
+sorted. Pictures at equal float32 distance rank in gallery order; pictures of equal features are at
+equal distance, whatever the blocks.
 
 Q = queries, G = gallery pictures, D = width of the features.
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -26,7 +28,7 @@ from dcal.metrics.reranking import Reranking, RerankingOptions
 logger = logging.getLogger(__name__)
 
 AveragePrecision = Literal["rectangle", "trapezoid"]
-Values = Sequence[Any] | NDArray[Any] | Tensor
+Values = Sequence[Any] | NDArray[Any] | pd.Series | Tensor
 MAX_RANK = 50
 
 
@@ -75,8 +77,8 @@ def evaluate_ranking(
     """Rank the gallery for every query and score the ranks.
 
     Left out of a query's ranking are gallery pictures of its own identity and camera, and those of
-    `junk_identity`. A camera that is not known (negative, NaN or None) equals no other. Without
-    cameras nothing is left out for its camera.
+    `junk_identity`. A camera that is not known (negative, NaN, None, or "-1" among texts) equals no
+    other. Without cameras nothing is left out for its camera.
 
     Args:
         query_features: (Q, D); where the work is done, on a CPU or a GPU.
@@ -90,7 +92,8 @@ def evaluate_ranking(
             never larger.
         normalize: Divide each feature by its length, so that the order is that of the cosine;
             False = the order of Euclid's distance of the features as they are.
-        junk_identity: Market-1501's mark of detections that are neither right nor wrong.
+        junk_identity: Market-1501's mark of detections that are neither right nor wrong; among
+            identities that are texts, the number's text.
         max_rank: Length of the CMC curve.
         memory_limit: Bytes to take beside the features.
         rerank: Score the re-ranked order too, as `reranked` beside the plain scores; it has a
@@ -99,9 +102,10 @@ def evaluate_ranking(
 
     Raises:
         ValueError: Sizes that disagree, no picture on a side, a feature that is not finite or (to
-            be normalised) zero, identities of two kinds, or a limit that is too small; the message
-            names the picture by its position.
+            be normalised) zero, identities of two kinds, an unknown option, or a limit that is too
+            small; the message names the picture by its position.
     """
+    check_options(ap, max_rank)
     check_features(query_features, side="query", must_have_length=normalize)
     check_features(gallery_features, side="gallery", must_have_length=normalize)
     matches = find_matches(
@@ -133,6 +137,15 @@ def evaluate_ranking(
     kept_matches = matches.drop_junk()
     ranks = _rank_blocks(reranked, kept_matches, on_progress)
     return replace(result, reranked=summarise_ranks(ranks, kept_matches, ap=ap, max_rank=max_rank))
+
+
+def check_options(ap: str, max_rank: Any) -> None:
+    """Raise a ValueError where an option is none that there is."""
+    if ap not in get_args(AveragePrecision):
+        known = " or ".join(get_args(AveragePrecision))
+        raise ValueError(f"ap: expected {known}; got {ap!r}")
+    if isinstance(max_rank, bool) or not isinstance(max_rank, int) or max_rank < 1:
+        raise ValueError(f"max_rank: expected a whole number of at least 1; got {max_rank!r}")
 
 
 def _rank_blocks(

@@ -88,11 +88,12 @@ class Reranking:
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         queries, gallery = self._features[: self.num_queries], self._features[self.num_queries :]
-        squares = compute_lengths(queries).square().float()
-        for first, block in DistanceBlocks(queries, gallery, normalize=False):
+        blocks = DistanceBlocks(queries, gallery, normalize=False)
+        shares = blocks.compute_own_shares().float()
+        for first, block in blocks:
             last = first + len(block)
             # From half the squared distance, less the query's own share.
-            plain = block.mul_(2).add_(squares[first:last, None]).clamp_(min=0)
+            plain = block.mul_(2).add_(shares[first:last, None]).clamp_(min=0)
             plain /= torch.from_numpy(self._largest[first:last, None])
             plain *= self.distance_weight
             for row in range(len(block)):
@@ -180,12 +181,13 @@ def _find_neighbours(
 
     Among equals the lower position is first; a picture is at distance 0 from itself.
     """
-    squares = compute_lengths(features).square().float()
+    blocks = DistanceBlocks(features, features, normalize=False)
+    shares = blocks.compute_own_shares().float()
     neighbours = np.empty((len(features), size), dtype=np.int32)
     largest = np.empty(len(features), dtype=np.float32)
-    for first, block in DistanceBlocks(features, features, normalize=False):
+    for first, block in blocks:
         last = first + len(block)
-        block.mul_(2).add_(squares[first:last, None]).clamp_(min=0)
+        block.mul_(2).add_(shares[first:last, None]).clamp_(min=0)
         block[torch.arange(len(block)), torch.arange(first, last)] = 0
         rows = block.numpy()
         largest[first:last] = rows.max(axis=1)

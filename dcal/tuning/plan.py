@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dcal.config import Config, Section, describe_errors
+from dcal.config import Config, Section
+from dcal.config_errors import describe_errors
 from dcal.tuning.checks import check_space
 from dcal.tuning.errors import TuningError
 from dcal.tuning.parameters import Parameter, Scalar

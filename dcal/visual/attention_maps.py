@@ -136,10 +136,13 @@ def save_gallery(folder: Path, overlays: Sequence[Overlay], table: pd.DataFrame)
         overlays: One a row of the table.
         table: What is known of each; the column `name` names the files.
     """
+    from dcal.visual.figures import allow_missing_glyphs
+
     with replace_folder(folder) as target:
         (target / "panels").mkdir()
         for name, overlay in zip(table["name"], overlays, strict=True):
-            draw_overlay(overlay).savefig(target / f"{name}.png", dpi=110)
+            with allow_missing_glyphs():
+                draw_overlay(overlay).savefig(target / f"{name}.png", dpi=110)
             for panel, pixels in paint_panels(overlay).items():
                 path = target / "panels" / f"{name}_{panel}.webp"
                 Image.fromarray(pixels).save(path, quality=82, method=6)

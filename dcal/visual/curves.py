@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,13 @@ from dcal.visual.figures import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Splits that may be scored after each epoch; `test` only where train.selection asks for it.
 _SPLIT_NAMES = {"val": "held out", "test": "test split"}
+
+
+_LEGEND_COLUMNS, _LEGEND_ROW = 2, 0.19  # inches a row
 
 
 class CurvePanel(NamedTuple):
@@ -74,7 +79,9 @@ def draw_curves(history: pd.DataFrame, panel: CurvePanel) -> Figure:
             f"got {', '.join(history.columns)}"
         )
     with house_style():
-        figure = new_figure(4.6, 2.7)
+        handles = _build_handles(curves)
+        num_rows = math.ceil(len(handles) / _LEGEND_COLUMNS) if len(handles) > 1 else 0
+        figure = new_figure(4.6, 2.7 + _LEGEND_ROW * num_rows)
         axes = figure.add_subplot()
         seaborn.lineplot(
             data=curves,
@@ -91,7 +98,14 @@ def draw_curves(history: pd.DataFrame, panel: CurvePanel) -> Figure:
         _mark_single_points(axes)
         axes.set(xlabel="step", ylabel=panel.unit, title=panel.title)
         axes.margins(x=0.01)
-        _add_legend(axes, curves)
+        if num_rows:
+            # Beside the curves, wherever they run.
+            figure.legend(
+                handles=handles,
+                loc="outside lower center",
+                ncols=_LEGEND_COLUMNS,
+                labelcolor=MUTED,
+            )
     return figure
 
 
@@ -133,11 +147,11 @@ def _mark_single_points(axes: Axes) -> None:
             line.set_marker("o")
 
 
-def _add_legend(axes: Axes, curves: pd.DataFrame) -> None:
+def _build_handles(curves: pd.DataFrame) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     found = curves[["curve", "kind"]].drop_duplicates().itertuples(index=False)
-    handles: list[Any] = [
+    return [
         Line2D(
             [],
             [],
@@ -147,5 +161,3 @@ def _add_legend(axes: Axes, curves: pd.DataFrame) -> None:
         )
         for name, kind in found
     ]
-    if len(handles) > 1:
-        axes.legend(handles=handles, ncols=2 if len(handles) > 4 else 1, labelcolor=MUTED)

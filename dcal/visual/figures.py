@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -87,6 +88,17 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
+@contextmanager
+def allow_missing_glyphs() -> Iterator[None]:
+    """Save or lay out a figure of names without a warning for each letter that the font lacks.
+
+    The letter is a box in the figure; whoever named a file in Japanese knows why.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
+
+
 def figure_to_svg(figure: Figure, *, description: str) -> str:
     """Return the figure as an SVG element for a page: its colours are the page's own.
 
@@ -98,7 +110,8 @@ def figure_to_svg(figure: Figure, *, description: str) -> str:
 
     stream = io.StringIO()
     # The salt makes names of clip paths differ between figures and agree between two runs.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": description}):
+    style = {**_STYLE, "svg.hashsalt": description}
+    with matplotlib.rc_context(style), allow_missing_glyphs():
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 RIGHT, WRONG = "#2b7a3b", "#b3261e"
 CELL_WIDTH, MAX_HEIGHT = 1.28, 1.5
-MAX_CHARACTERS = 23  # of a line below a picture
 _TICK, _CROSS = "\u2713", "\u2717"
 _FONT_SIZE, _LINE = 6.2, 0.125
 
@@ -32,6 +31,7 @@ class Shown:
     lines: tuple[str, ...]
     is_right: bool | None = None  # None where that is not known, and for a query
     path: Path | None = None
+    inside: str = ""  # what is written on it, where there is no picture to show
 
 
 class Page:
@@ -59,6 +59,9 @@ class Page:
             )
         )
         axes.imshow(shown.image, aspect="auto", interpolation="antialiased")
+        if shown.inside:
+            middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+            axes.text(0.5, 0.5, shown.inside, fontsize=_FONT_SIZE + 1, color=MUTED, **middle)
         _frame(axes, shown.is_right)
         marks = {True: (_TICK, RIGHT), False: (_CROSS, WRONG)}
         for number, line in enumerate(shown.lines):
@@ -82,14 +85,6 @@ def fit(image: np.ndarray, height: float) -> tuple[float, float]:
     ratio = image.shape[0] / image.shape[1]
     width = min(CELL_WIDTH, height / ratio)
     return width, width * ratio
-
-
-def shorten(name: str, *, length: int = MAX_CHARACTERS) -> str:
-    """Cut a long name in its middle, nearer to its beginning: file names differ at their end."""
-    if len(name) <= length:
-        return name
-    head = (length - 3) // 3
-    return f"{name[:head]}...{name[len(name) - (length - 3 - head) :]}"
 
 
 def _frame(axes: Axes, is_right: bool | None) -> None:

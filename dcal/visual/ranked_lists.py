@@ -6,6 +6,7 @@ depends on the colour. Pictures keep their shape.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +18,19 @@ from PIL import Image
 
 from dcal.data.images import load_image
 from dcal.paths import write_atomically
-from dcal.visual.figures import INK, MUTED, house_style, new_figure
-from dcal.visual.picture_page import (
-    CELL_WIDTH,
-    MAX_CHARACTERS,
-    MAX_HEIGHT,
-    Page,
-    Shown,
-    fit,
-    measure_text,
-    shorten,
-)
+from dcal.visual.figures import GRID, INK, MUTED, allow_missing_glyphs, house_style, new_figure
+from dcal.visual.picture_labels import MAX_CHARACTERS, label_paths, shorten
+from dcal.visual.picture_page import CELL_WIDTH, MAX_HEIGHT, Page, Shown, fit, measure_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
+
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 _GAP, _MARGIN, _QUERY_GAP, _HEADING, _TITLE, _MIN_WIDTH = 0.12, 0.16, 0.16, 0.2, 0.3, 3.4  # inches
 _MAX_PIXELS = 240
+_GONE = "no longer there"
 
 
 @dataclass(frozen=True)
@@ -64,17 +60,18 @@ def build_lists(
         FileNotFoundError, OSError: A picture is gone or damaged.
     """
     has_cameras = bool(table["camera"].notna().any() or table["query_camera"].notna().any())
+    names = {column: label_paths(table[column]) for column in ("query", "path")}
     lists = []
     for path, answers in table.groupby("query", sort=False):
         first = answers.iloc[0]
-        lines = [shorten(Path(str(path)).name), *_describe(first, "query_", has_cameras)]
+        lines = [names["query"][str(path)], *_describe(first, "query_", has_cameras)]
         note = (notes or {}).get(str(path))
         query = _load(query_root / str(path), [*lines, *([note] if note else [])])
         found = [
             _load(
                 gallery_root / row["path"],
                 [
-                    shorten(Path(row["path"]).name),
+                    names["path"][row["path"]],
                     *_describe(row, "", has_cameras),
                     f"distance {row['distance']:.3f}",
                 ],
@@ -91,20 +88,28 @@ def build_search_lists(
 ) -> list[RankedList]:
     """Load the pictures of a search of one's own gallery, where nobody knows who is right.
 
+    A picture of the gallery whose file is gone is an empty tile that says so, and a warning.
+
     Raises:
-        FileNotFoundError, OSError: A picture is gone or damaged.
+        FileNotFoundError, OSError: A query is gone, or a picture damaged.
     """
+    table = table.loc[table["query"].isin(table["query"].unique()[:num_queries])]
+    queries, names = label_paths(table["query"].astype(str)), label_paths(table["name"])
     lists = []
-    for path, answers in list(table.groupby("query", sort=False))[:num_queries]:
-        query = _load(Path(str(path)), [shorten(Path(str(path)).name)])
+    for path, answers in table.groupby("query", sort=False):
         found = [
-            _load(
+            _load_if_there(
                 gallery_root / row["name"],
-                [shorten(Path(row["name"]).name), f"distance {row['distance']:.3f}"],
+                [names[row["name"]], f"distance {row['distance']:.3f}"],
             )
             for row in answers.to_dict("records")
         ]
-        lists.append(RankedList(query, tuple(found)))
+        lists.append(RankedList(_load(Path(str(path)), [queries[str(path)]]), tuple(found)))
+    gone = {one.path for ranked in lists for one in ranked.answers if one.inside}
+    if gone:
+        logger.warning(
+            "%s: pictures no longer there, drawn as empty tiles: %d", gallery_root, len(gone)
+        )
     return lists
 
 
@@ -143,7 +148,7 @@ def save_figure(path: str | Path, figure: Figure) -> None:
     """Write a figure as .png, .svg or .pdf, whole or not at all."""
     path = Path(path)
     require_drawable(path)
-    with write_atomically(path) as temporary:
+    with write_atomically(path) as temporary, allow_missing_glyphs():
         figure.savefig(temporary, dpi=150)
 
 
@@ -195,6 +200,15 @@ def _load(path: Path, lines: Sequence[str], *, is_right: bool | None = None) -> 
     return Shown(load_thumbnail(path), tuple(lines), is_right, path)
 
 
+def _load_if_there(path: Path, lines: Sequence[str]) -> Shown:
+    try:
+        return _load(path, lines)
+    except FileNotFoundError:
+        colour = [int(GRID[start : start + 2], 16) for start in (1, 3, 5)]
+        tile = np.full((_MAX_PIXELS, _MAX_PIXELS, 3), colour, dtype=np.uint8)
+        return Shown(tile, tuple(lines), None, path, inside=_GONE)
+
+
 def _describe(row: Any, prefix: str, has_cameras: bool) -> list[str]:
     identity, camera = row[f"{prefix}identity"], row[f"{prefix}camera"]
     lines = ["identity unknown" if pd.isna(identity) else _label("identity", identity)]
@@ -204,6 +218,9 @@ def _describe(row: Any, prefix: str, has_cameras: bool) -> list[str]:
 
 
 def _label(word: str, value: Any) -> str:
+    # A column of whole numbers, some of them unknown, is one of floats once it was in a CSV file.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return f"{word} {shorten(str(value), length=MAX_CHARACTERS - len(word) - 1)}"
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_RANK = 20
 MAX_NAMED_IDENTITIES = 30
+_CURVE_WIDTHS = (3.8, 2.4, 1.2)  # points; the last is drawn on top
 _BAR_HEIGHT = 0.19  # inches
 
 
@@ -23,45 +24,51 @@ def list_ranked_branches(queries: pd.DataFrame) -> list[str]:
     return [branch for branch in BRANCH_NAMES if f"{branch}_first_rank" in queries]
 
 
-def draw_cmc(queries: pd.DataFrame) -> Figure:
+def draw_cmc(queries: pd.DataFrame, *, num_gallery: int) -> Figure:
     """Draw the share of valid queries with a right picture among the first k, for each branch.
+
+    A later branch is a thinner line, so that of equal curves each is seen.
 
     Args:
         queries: What the evaluate stage wrote: a row a query with `<branch>_first_rank`.
+        num_gallery: Pictures that were ranked: k goes no further, nor beyond 20.
     """
-    ranks = np.arange(1, MAX_SHOWN_RANK + 1)
+    max_rank = min(MAX_SHOWN_RANK, num_gallery)
+    ranks = np.arange(1, max_rank + 1)
     with house_style():
         figure = new_figure(4.6, 2.9)
         axes = figure.add_subplot()
-        for branch in list_ranked_branches(queries):
+        for width, branch in zip(_CURVE_WIDTHS, list_ranked_branches(queries), strict=False):
             axes.plot(
                 ranks,
-                select_cmc(queries, branch),
+                select_cmc(queries, branch, max_rank=max_rank),
                 color=BRANCH_COLOURS[branch],
+                linewidth=width,
                 marker="o",
-                markersize=3,
+                markersize=width + 1.4,
                 label=BRANCH_NAMES[branch],
             )
-        axes.set(xlabel="rank", ylabel="share of queries", title="CMC", xlim=(0.5, MAX_SHOWN_RANK))
-        axes.set_ylim(None, 1.0)
-        axes.set_xticks([1, 5, 10, 15, 20])
+        axes.set(xlabel="rank", ylabel="share of queries", title="CMC", xlim=(0.5, max_rank + 0.5))
+        axes.set_ylim(None, 1.02)
+        axes.set_xticks(ranks if max_rank < 10 else [1, *range(5, max_rank + 1, 5)])
         axes.legend(labelcolor=MUTED, loc="lower right")
     return figure
 
 
-def describe_cmc(queries: pd.DataFrame) -> str:
-    """Say in words where each curve begins and where it is at the tenth rank."""
-    parts = []
+def describe_cmc(queries: pd.DataFrame, *, num_gallery: int) -> str:
+    """Say in words where each curve begins and where it is at the tenth rank, or the last."""
+    last, parts = min(10, num_gallery), []
     for branch in list_ranked_branches(queries):
-        curve = select_cmc(queries, branch)
-        parts.append(f"{BRANCH_NAMES[branch]} {curve[0]:.3f} at rank 1, {curve[9]:.3f} at rank 10")
+        curve = select_cmc(queries, branch, max_rank=last)
+        end = f", {curve[-1]:.3f} at rank {last}" if last > 1 else ""
+        parts.append(f"{BRANCH_NAMES[branch]} {curve[0]:.3f} at rank 1{end}")
     return "CMC curves: " + "; ".join(parts)
 
 
-def select_cmc(queries: pd.DataFrame, branch: str) -> np.ndarray:
-    """Return the curve of a branch up to rank 20."""
+def select_cmc(queries: pd.DataFrame, branch: str, *, max_rank: int) -> np.ndarray:
+    """Return the curve of a branch up to a rank."""
     first = queries.loc[queries["num_positives"] > 0, f"{branch}_first_rank"]
-    return compute_cmc(first.to_numpy(dtype=np.int64), max_rank=MAX_SHOWN_RANK)
+    return compute_cmc(first.to_numpy(dtype=np.int64), max_rank=max_rank)
 
 
 def list_hardest_identities(identities: pd.DataFrame, *, branch: str) -> pd.DataFrame:

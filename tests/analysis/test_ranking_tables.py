@@ -85,6 +85,12 @@ def test_the_worst_queries_come_first_and_invalid_ones_never() -> None:
     assert find_worst_queries(np.array([np.nan]), num=2).tolist() == []
 
 
+def test_a_query_that_found_everything_first_is_not_among_the_worst() -> None:
+    precisions = np.array([1.0, 0.999, sum([0.1] * 10), np.nan, 0.5])
+    assert precisions[2] < 1
+    assert find_worst_queries(precisions, num=5).tolist() == [4, 1]
+
+
 def test_selected_queries_keep_the_order_given_and_their_ranks() -> None:
     table = build_ranking_table(QUERIES, GALLERY, NEAREST)
     selected = select_queries(table, QUERIES, [2, 0])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dcal.cli.app import app
+from dcal.inference.gallery import Gallery, read_gallery, save_gallery
 from dcal.mistakes import is_mistake
 from tests.data.factory import write_picture
 from tests.inference.model_files import write_model
@@ -63,6 +67,7 @@ def test_embed_then_search_names_the_pictures(place: Path) -> None:
 
 def test_search_writes_csv_and_a_picture(place: Path) -> None:
     embed()
+    (place / "found").mkdir()
     said = run(
         "search", "g", "photos", "--top", "3", "--output", "found/a.csv", "--picture", "found/a.png"
     ).stdout
@@ -119,7 +124,7 @@ def test_a_model_may_be_given_and_another_one_is_refused(place: Path) -> None:
     [
         (["search", "nothing", "photos"], "error: nothing: no gallery there (no gallery.json); "),
         (["search", "g", "no.png"], "error: no.png: expected a picture or a folder; there is none"),
-        (["search", "g", "bad.png"], "error: bad.png: cannot be decoded ("),
+        (["search", "g", "bad.png"], "error: queries: 1 of 1 pictures cannot be used; remove or"),
         (["search", "g", "photos", "--picture", "a.gif"], "error: a.gif: expected a name that en"),
         (["embed", "no.safetensors", "photos", "--output", "h"], "error: no.safetensors: expec"),
         (["embed", "model.safetensors", "no", "--output", "h"], "error: no: expected a folder of"),
@@ -143,6 +148,24 @@ def test_a_mistake_is_one_sentence_and_status_1(
     assert not (place / "h").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["embed", "model.safetensors", "photos", "--output", "new/deep/g"], "--output"),
+        (["search", "g", "photos", "--output", "new/deep/g"], "--output"),
+        (["search", "g", "photos", "--picture", "new/deep/g"], "--picture"),
+    ],
+)
+def test_an_output_makes_no_folder_to_lie_in(
+    place: Path, arguments: list[str], option: str
+) -> None:
+    assert run(*arguments, status=1).stderr == (
+        "error: new/deep/g: expected the folder new/deep to be there, and it is not; make it, or "
+        f"correct {option}\n"
+    )
+    assert not (place / "new").exists()
+
+
 def test_left_out_and_removed_pictures_are_told(place: Path) -> None:
     for number in (1, 2):
         write_picture(place / "own" / f"{number}.png", seed=number)
@@ -162,6 +185,46 @@ def test_left_out_and_removed_pictures_are_told(place: Path) -> None:
     assert said.startswith("h: 1 pictures")
 
 
+def test_search_names_all_damaged_queries_and_leaves_them_out_where_that_is_allowed(
+    place: Path,
+) -> None:
+    embed()
+    for number in (1, 2):
+        (place / "own" / "deep").mkdir(parents=True, exist_ok=True)
+        (place / "own" / "deep" / f"{number}.png").write_bytes(b"no picture")
+    write_picture(place / "own" / "3.png", seed=3)
+    said = run("search", "g", "own", "photos", status=1).stderr
+    assert said.startswith(
+        "error: queries: 2 of 8 pictures cannot be used; remove or replace them, or leave them "
+        "out with --allow-partial: own/deep/1.png: cannot be decoded ("
+    )
+    assert "; own/deep/2.png: cannot be decoded (" in said and len(said.splitlines()) == 1
+    result = run(
+        "search", "g", "own", "photos", "--top", "1", "--output", "a.csv", "--allow-partial"
+    )
+    assert "warning: queries: 2 of 8 pictures cannot be used and are left out: own/deep/1" in (
+        result.stderr
+    )
+    assert "left out, because they cannot be decoded: 2\n" in result.stdout
+    table = pd.read_csv("a.csv")
+    assert table["query"].tolist() == ["own/3.png"] + [
+        f"photos/picture [{number}].png" for number in range(5)
+    ]
+    assert table["name"].tolist()[1:] == [f"picture [{number}].png" for number in range(5)]
+
+
+def test_a_gallery_picture_that_is_gone_does_not_keep_the_others_from_being_drawn(
+    place: Path,
+) -> None:
+    for number in (1, 2):
+        write_picture(place / "own" / f"{number}.png", seed=number)
+    run("embed", "model.safetensors", "own", "--output", "h")
+    (place / "own" / "2.png").unlink()
+    result = run("search", "h", "own", "--picture", "a.png")
+    assert "own: pictures no longer there, drawn as empty tiles: 1\n" in result.stderr
+    assert Path("a.png").stat().st_size > 1000
+
+
 def test_a_gallery_whose_build_was_interrupted_is_told_when_searched(place: Path) -> None:
     embed()
     card = place / "g" / "gallery.json"
@@ -179,6 +242,37 @@ def test_an_interruption_is_one_sentence(place: Path, monkeypatch: pytest.Monkey
     assert said == (
         "error: interrupted; nothing half-written is left, and the same command goes on\n"
     )
+
+
+def test_sigterm_saves_what_is_embedded_and_is_status_143(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def kill_after_two() -> Iterator[Callable[[str, int, int], None]]:
+        def report(what: str, done: int, total: int) -> None:
+            if (what, done) == ("embedding", 2):
+                signal.raise_signal(signal.SIGTERM)
+
+        yield report
+
+    def save_under_fire(gallery: Gallery) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        save_gallery(gallery)
+
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with monkeypatch.context() as patches:
+            patches.setattr("dcal.cli.embed.show_progress", kill_after_two)
+            patches.setattr("dcal.inference.gallery_building.save_gallery", save_under_fire)
+            said = embed("--batch-size", "1", status=143).stderr
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert said == (
+        "error: got SIGTERM; nothing half-written is left, and the same command goes on\n"
+    )
+    assert (len(read_gallery("g")), read_gallery("g").card.num_waiting) == (2, 3)
+    assert "3 embedded" in embed().stdout
 
 
 def test_an_error_inside_a_library_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

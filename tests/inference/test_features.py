@@ -120,6 +120,17 @@ def test_an_index_of_other_pictures_is_refused_with_the_first_place() -> None:
         require_same_pictures(features, changed, path="f")
 
 
+def test_a_damaged_recipe_is_one_sentence_of_plain_words(tmp_path: Path) -> None:
+    path = tmp_path / "features.safetensors"
+    save_features(path, make_features())
+    path.write_bytes(path.read_bytes().replace(b'flip\\":false', b'flip\\":12345', 1))
+    with pytest.raises(
+        ValueError, match=r"\(recipe: flip: .*12345\); compute them anew$"
+    ) as caught:
+        read_features(path)
+    assert "pydantic" not in str(caught.value) and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["features.safetensors", "features.parquet"])
 def test_damaged_or_missing_files_are_one_sentence(tmp_path: Path, name: str) -> None:
     save_features(tmp_path / "features.safetensors", make_features())

@@ -13,7 +13,7 @@ import torch
 
 from dcal.inference import gallery_building
 from dcal.inference.embedding import compute_embeddings
-from dcal.inference.gallery import read_gallery
+from dcal.inference.gallery import Gallery, read_gallery, save_gallery
 from dcal.inference.gallery_building import BuildOptions, BuildSummary, embed_folder
 from dcal.inference.own_pictures import list_pictures, read_batches
 from dcal.inference.recipe import open_embedder
@@ -173,6 +173,24 @@ def test_an_interrupted_build_keeps_its_work_and_goes_on(
     assert read_gallery(place).card.num_waiting == 0
 
 
+def test_a_build_interrupted_while_it_saves_saves_again(
+    model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves: list[int] = []
+
+    def interrupt_first(gallery: Gallery) -> None:
+        saves.append(len(gallery))
+        if len(saves) == 1:
+            raise KeyboardInterrupt
+        save_gallery(gallery)
+
+    monkeypatch.setattr(gallery_building, "save_gallery", interrupt_first)
+    with pytest.raises(KeyboardInterrupt):
+        embed(model, photos)
+    assert saves == [4, 4]
+    assert len(read_gallery(photos.parent / "gallery")) == 4
+
+
 def test_a_killed_build_has_saved_what_a_minute_before_was_done(
     model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +244,11 @@ def test_a_folder_of_something_else_is_never_replaced(model: Path, photos: Path)
     assert len(list_pictures(photos)) == 4
 
 
+def test_a_mount_point_is_refused_before_any_work(model: Path, photos: Path) -> None:
+    with pytest.raises(ValueError, match="^/: a mount point, .* give a folder inside it as --ou"):
+        embed_folder(model, photos, "/", BuildOptions(), device=CPU)
+
+
 def test_a_folder_without_pictures_is_one_sentence(model: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match="none: expected at least one picture .*; it is empty"):
@@ -252,13 +275,27 @@ def test_a_file_name_that_is_not_utf8_is_one_sentence(photos: Path) -> None:
         list_pictures(photos)
 
 
-@pytest.mark.parametrize("content", ["{", '{"branch": "sa"}'])
-def test_a_damaged_gallery_is_one_sentence(model: Path, photos: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{", "Invalid JSON: EOF"),
+        (b'{"branch": "sa"}', "pictures: missing, gallery.json: model: missing, "),
+        (b'"sa"', "should be an object"),
+        (b'"\xff"', "Invalid JSON: "),
+        (b"[" * 100_000, "Invalid JSON: recursion limit exceeded"),
+    ],
+)
+def test_a_damaged_gallery_is_one_sentence(
+    model: Path, photos: Path, content: bytes, reason: str
+) -> None:
     embed(model, photos)
     card = photos.parent / "gallery" / "gallery.json"
-    card.write_text(content)
-    with pytest.raises(ValueError, match="gallery.json: damaged or of another version"):
+    card.write_bytes(content)
+    with pytest.raises(ValueError, match="gallery.json: damaged or of another version") as caught:
         read_gallery(card.parent)
+    said = str(caught.value)
+    assert f"(gallery.json: {reason}" in said and "\n" not in said
+    assert "pydantic" not in said and "GalleryCard" not in said
 
 
 def test_a_gallery_of_one_branch_holds_no_other(model: Path, photos: Path) -> None:

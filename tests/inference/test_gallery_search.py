@@ -85,7 +85,9 @@ def test_another_model_is_refused(built: Path, tmp_path: Path) -> None:
 def test_the_model_is_looked_for_where_it_was(built: Path, tmp_path: Path) -> None:
     shutil.copytree(built / "gallery", tmp_path / "gallery")
     query = [built / "photos" / "3.png"]
-    with pytest.raises(FileNotFoundError, match="expected a model file with model.json beside it"):
+    with pytest.raises(
+        FileNotFoundError, match="gallery: expected the model that .* name it with --model$"
+    ):
         search_gallery(tmp_path / "gallery", query, device=CPU)
     model = built / "model.safetensors"
     result = search_gallery(tmp_path / "gallery", query, device=CPU, num=1, model_path=model)
@@ -102,6 +104,29 @@ def test_queries_are_pictures_and_folders_each_once(built: Path, tmp_path: Path)
         list_queries([])
     with pytest.raises(ValueError, match="top: expected at least 1 answer"):
         search_gallery(built / "gallery", found, device=CPU, num=0)
+
+
+def test_queries_none_of_which_can_be_decoded_are_refused_even_where_some_may_be_left_out(
+    built: Path, tmp_path: Path
+) -> None:
+    bad = [tmp_path / "1.png", tmp_path / "2.png"]
+    for path in bad:
+        path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="^queries: none of the 2 pictures can be decoded$"):
+        search_gallery(built / "gallery", bad, device=CPU, allow_partial=True)
+    told: list[tuple[str, int, int]] = []
+    result = search_gallery(
+        built / "gallery", [*bad, *sorted((built / "photos").iterdir())[3:]], device=CPU, num=1,
+        batch_size=2, allow_partial=True, on_progress=lambda *done: told.append(done),
+    )  # fmt: skip
+    assert told == [("checking", done, 5) for done in range(1, 6)] + [
+        ("embedding", 2, 3),
+        ("embedding", 3, 3),
+    ]
+    assert (result.left_out, result.table["name"].tolist()) == (
+        tuple(bad),
+        ["3.png", "4.png", "5.png"],
+    )
 
 
 def test_the_approximate_search_finds_nearly_all_and_says_how_many(tmp_path: Path) -> None:

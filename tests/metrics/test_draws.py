@@ -51,3 +51,13 @@ def test_scores_are_means_over_draws_as_the_oracle_has_them() -> None:
 def test_what_gives_no_query_is_refused(identities: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate_draws(make_features(), identities)
+
+
+def test_a_column_with_another_index_is_drawn_from_as_a_list_is() -> None:
+    identities = [0, 0, 1, 1, 2, 2, 2, 3, 3, 3]
+    column = pd.Series(identities, index=[30, 4, 9, 2, 8, 1, 0, 7, 50, 3])
+    expected = evaluate_draws(make_features(), identities)
+    found = evaluate_draws(make_features(), column)
+    assert found.mean_ap == expected.mean_ap
+    with pytest.raises(ValueError, match="num_draws: expected at least 1; got 0"):
+        evaluate_draws(make_features(), identities, num_draws=0)

@@ -75,7 +75,7 @@ def test_the_nearest_are_those_of_the_slow_search(
         matches=matches,
         rule=wanted,
         normalize=normalize,
-        memory_limit=38 * 9 + 4 * 12 + 1 if is_small else 1 << 30,
+        memory_limit=90 * 9 + 4 * 12 + 1 if is_small else 1 << 30,
     )
     slow = find_slowly(
         queries.tolist(), gallery.tolist(), num=min(num, 9), sides=sides, rule=wanted,
@@ -133,7 +133,7 @@ def test_a_query_whose_gallery_is_left_out_has_no_answer() -> None:
 def test_progress_counts_the_queries() -> None:
     seen: list[tuple[int, int]] = []
     find_nearest(
-        torch.randn(5, 3), torch.randn(4, 3), num=1, memory_limit=38 * 4 + 2 * 4 * 7,
+        torch.randn(5, 3), torch.randn(4, 3), num=1, memory_limit=70 * 4 + 2 * 4 * 7,
         on_progress=lambda *counts: seen.append(counts),
     )  # fmt: skip
     assert seen == [(2, 5), (4, 5), (5, 5)]

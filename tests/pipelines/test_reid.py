@@ -125,8 +125,18 @@ def test_the_other_ways_to_score_stand_beside_or_in_the_place_that_they_name(
     leave_out_the_notebook(monkeypatch)
     report.main()
     html = Path("reports/report.html").read_text(encoding="utf-8")
-    assert "SA + GLCA, re-ranked" in html and "by the trapezoid rule" in html
+    assert 'SA + GLCA<span class="range">re-ranked' in html and "by the trapezoid rule" in html
     assert config.evaluate.rerank
+
+
+def test_a_set_too_small_to_be_reranked_keeps_its_plain_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_vehicles(tmp_path, monkeypatch, evaluate={"rerank": True})
+    evaluate.main()
+    found = read_json("results/evaluate/metrics.json")
+    assert "test/both/mean_ap" in found and "test/both/reranked_mean_ap" not in found
+    assert "more than 20 pictures to re-rank; there are 12" in caplog.text
 
 
 def test_a_private_set_shows_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,22 @@ def test_scores_on_the_test_split_are_named_as_such() -> None:
     assert "held out" not in describe_curves(history, panel)
 
 
+def test_the_legend_lies_on_no_curve() -> None:
+    history = make_history()
+    for panel in list_panels(history):
+        figure = draw_curves(history, panel)
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        num_curves = sum(len(line.get_xdata()) > 0 for line in axes.get_lines())
+        assert axes.get_legend() is None
+        assert len(figure.legends) == (num_curves > 1)
+        for legend in figure.legends:
+            assert len(legend.get_texts()) == num_curves
+            box = legend.get_window_extent()
+            assert box.y0 >= 0 and box.x0 >= 0 and box.x1 <= figure.bbox.x1
+            assert box.y1 <= axes.get_tightbbox().y0
+
+
 def test_a_curve_of_one_point_gets_a_mark() -> None:
     history = make_history().head(1)
     lines = draw_curves(history, list_panels(history)[0]).axes[0].get_lines()

@@ -11,7 +11,10 @@ import torch
 from matplotlib.figure import Figure
 
 from dcal.inference.recipe import open_embedder
-from dcal.visual.picture_page import RIGHT, WRONG, Shown, shorten
+from dcal.visual.confusion import draw_confusion
+from dcal.visual.figures import figure_to_svg
+from dcal.visual.picture_labels import label_paths, shorten
+from dcal.visual.picture_page import RIGHT, WRONG, Shown
 from dcal.visual.ranked_lists import (
     RankedList,
     build_lists,
@@ -69,6 +72,22 @@ def test_a_list_holds_the_pictures_and_what_the_table_says(folder: Path) -> None
     assert second.answers[0].is_right is None
     assert first.query.image.shape == (64, 32, 3)
     assert second.query.image.shape == (240, 180, 3)
+
+
+def test_numbers_stay_whole_where_a_csv_file_has_made_them_decimal(folder: Path) -> None:
+    make_table(identity=pd.array([4, None, 4], dtype="Int64")).to_csv(folder / "lists.csv")
+    table = pd.read_csv(folder / "lists.csv")
+    assert table["query_camera"].dtype == table["identity"].dtype == float
+    first, second = build(folder, table)
+    assert first.query.lines == ("0.png", "identity 4", "camera 1")
+    assert first.answers[0].lines[1:3] == ("identity 4", "camera 2")
+    assert first.answers[1].lines[1:3] == ("identity unknown", "camera unknown")
+    assert second.query.lines == ("2.png", "identity unknown", "camera unknown")
+
+
+def test_cameras_may_be_texts(folder: Path) -> None:
+    (first, _) = build(folder, make_table(camera=["c1", None, "1.0"]))
+    assert [one.lines[2] for one in first.answers] == ["camera c1", "camera unknown"]
 
 
 def test_where_no_camera_is_known_none_is_spoken_of(folder: Path) -> None:
@@ -149,6 +168,58 @@ def test_a_search_of_own_pictures_has_no_frames_of_right_and_wrong(folder: Path)
     assert not {"\u2713", "\u2717"} & set(texts)
 
 
+def make_search(folder: Path) -> pd.DataFrame:
+    names = ["carA/1.png", "carB/1.png", "2.png"]
+    for number, name in enumerate(names):
+        write_picture(folder / name, seed=number)
+    return pd.DataFrame(
+        {"query": str(folder / "0.png"), "rank": [1, 2, 3], "name": names, "distance": 0.5}
+    )
+
+
+def test_answers_of_one_file_name_are_told_apart_by_their_folders(folder: Path) -> None:
+    (ranked,) = build_search_lists(make_search(folder), gallery_root=folder, num_queries=8)
+    assert ranked.query.lines == ("0.png",)
+    assert [one.lines[0] for one in ranked.answers] == ["carA/1.png", "carB/1.png", "2.png"]
+
+
+def test_a_gallery_picture_that_is_gone_is_a_tile_that_says_so(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = make_search(folder)
+    (folder / "carA/1.png").unlink()
+    lists = build_search_lists(table, gallery_root=folder, num_queries=8)
+    (gone, *there) = lists[0].answers
+    assert gone.lines == ("carA/1.png", "distance 0.500")
+    assert len(np.unique(gone.image.reshape(-1, 3), axis=0)) == 1
+    assert f"{folder}: pictures no longer there, drawn as empty tiles: 1" in caplog.text
+    figure = draw_ranked_lists(lists)
+    written = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert written == [[], ["no longer there"], [], []]
+    assert not any(one.inside for one in there)
+    (folder / "2.png").write_bytes(b"no picture")
+    with pytest.raises(OSError, match=r"2.png: cannot be decoded"):
+        build_search_lists(table, gallery_root=folder, num_queries=8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_names_of_letters_that_the_font_lacks_are_drawn_without_a_warning(
+    folder: Path, suffix: str
+) -> None:
+    name = "\u8eca\U0001f697.png"
+    (folder / "1.png").rename(folder / name)
+    figure = draw_ranked_lists(build(folder, make_table(path=[name, "2.png", name])))
+    save_figure(folder / f"drawn{suffix}", figure)  # a warning would be an error
+    assert name in read_texts(figure)
+    with pytest.warns(UserWarning, match="missing from font"):
+        figure.savefig(folder / f"elsewhere{suffix}")
+
+
+def test_class_names_of_other_scripts_reach_a_page_without_a_warning() -> None:
+    figure = draw_confusion(np.eye(2, dtype=int), ["\u8eca", "car"], branch="sa")
+    assert "\u8eca" in figure_to_svg(figure, description="two classes")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_a_figure_is_written_whole(folder: Path, suffix: str) -> None:
     figure = draw_ranked_lists(build(folder, make_table()))
@@ -166,12 +237,39 @@ def test_another_suffix_is_refused(folder: Path) -> None:
     ("name", "expected"),
     [
         ("0001_c1s1_000051_00.jpg", "0001_c1s1_000051_00.jpg"),
-        ("a very long name of a picture 017.png", "a very...icture 017.png"),
+        ("a very long name of a picture 017.png", "a very lon...re 017.png"),
+        ("0041_c12s1_000002_00.jpg", "0041_c12s1...002_00.jpg"),
+        ("0000041_c0123_000002_00.jpg", "0000041_c0123..._00.jpg"),
+        ("-1_c2_" + "7" * 30 + ".jpg", "-1_c2_7777...777777.jpg"),
+        ("9" * 40 + "_c1.jpg", "9" * 16 + "....jpg"),
     ],
 )
-def test_long_names_are_cut_in_their_middle(name: str, expected: str) -> None:
+def test_long_names_are_cut_in_their_middle_behind_identity_and_camera(
+    name: str, expected: str
+) -> None:
     assert shorten(name) == expected
     assert len(shorten(name)) <= 23
+
+
+def test_a_picture_is_called_by_as_much_of_its_path_as_tells_it_from_the_others() -> None:
+    paths = ["carA/1.jpg", "carB/1.jpg", "old/carB/1.jpg", "carB/2.jpg", "/a/x/3.jpg", "/b/x/3.jpg"]
+    assert label_paths(reversed(paths)) == {
+        "carA/1.jpg": "carA/1.jpg",
+        "carB/1.jpg": "carB/1.jpg",
+        "old/carB/1.jpg": "old/carB/1.jpg",
+        "carB/2.jpg": "2.jpg",
+        "/a/x/3.jpg": "a/x/3.jpg",
+        "/b/x/3.jpg": "b/x/3.jpg",
+    }
+
+
+@pytest.mark.parametrize("place", range(0, 40, 3))
+def test_long_names_that_differ_anywhere_still_differ_when_cut(place: int) -> None:
+    names = [f"{'o' * place}{letter}{'o' * (40 - place)}/1.jpg" for letter in "ab"]
+    labels = label_paths(names)
+    # Four characters stay at either end: what is 16 from both ends cannot be shown by one cut.
+    assert (len(set(labels.values())) == 2) == (place < 16 or place > 40 + len("a/1.jpg") - 17)
+    assert all(len(label) == 23 for label in labels.values())
 
 
 def test_rollouts_stand_below_the_pictures_they_are_of(folder: Path) -> None:

@@ -159,7 +159,13 @@ def test_a_given_model_is_not_passed_off_as_the_trained_one(inputs: ReportInputs
     assert "Scores and pictures are of other.safetensors" in page.text
     assert "77 epochs" in page.text and "7\u202f654\u202f321" in page.text
     assert "epoch 12 of 77" in page.text and "trained on" in page.text
-    for of_training in ("Held out, last epoch", "Curves of", "3 min 11 s", "a1b2c3d4", "top_r=0."):
+    for of_training in (
+        "Held-out top-1, epoch 13",
+        "Curves of",
+        "3 min 11 s",
+        "a1b2c3d4",
+        "top_r=0.",
+    ):
         assert of_training in Page(render_report(inputs)).text
         assert of_training not in page.text
 

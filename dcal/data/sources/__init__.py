@@ -22,7 +22,8 @@ from typing import Protocol, TypeVar, cast
 import pandas as pd
 from pydantic import ValidationError
 
-from dcal.config import ConfigError, DatasetConfig, Section, describe_errors
+from dcal.config import ConfigError, DatasetConfig, Section
+from dcal.config_errors import describe_errors
 
 OptionsType = TypeVar("OptionsType", bound=Section)
 

@@ -12,6 +12,7 @@ from dcal.visual.report.inputs import (
     ReportInputs,
     format_blocks,
     format_count,
+    format_counted,
     format_duration,
     format_percent,
 )
@@ -55,7 +56,8 @@ def _describe_ranking(inputs: ReportInputs) -> str:
     }
     return (
         f"mean AP {scores['mean_ap']}, rank-1 {scores['cmc_1']} over "
-        f"{format_count(inputs.metrics['test/num_valid_queries'])} queries ({inputs.main_name})."
+        f"{format_counted(inputs.metrics['test/num_valid_queries'], 'query', 'queries')} "
+        f"({inputs.main_name})."
     )
 
 

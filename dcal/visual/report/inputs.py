@@ -127,6 +127,11 @@ def format_count(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
+def format_counted(number: float, one: str, many: str) -> str:
+    """Write a whole number with what is counted, which is `one` or are `many`."""
+    return f"{format_count(number)} {one if number == 1 else many}"
+
+
 def format_duration(seconds: float) -> str:
     """Write seconds as a reader would say them."""
     if seconds < 90:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from dcal.inference.scoring import TRAINED_MODEL
 from dcal.visual.report.inputs import ReportInputs
 
 
@@ -31,15 +34,37 @@ def build_next_steps(inputs: ReportInputs) -> list[dict[str, str]]:
             "command": "git commit -am Results\nmake share REMOTE=/a/shared/folder",
         }
     )
-    steps.append(
+    return [*steps, *(_build_reid_steps(inputs) if inputs.is_reid else [_OWN_CLASSES])]
+
+
+_OWN_CLASSES = {
+    "heading": "Your own pictures",
+    "text": "A folder with train and test, and in each a folder for every class.",
+    "command": "python -m pipelines.compose preset=photos_64 dataset.name=mine "
+    "dataset.source=/path/to/pictures\ndvc repro",
+}
+
+
+def _build_reid_steps(inputs: ReportInputs) -> list[dict[str, str]]:
+    given = inputs.config.evaluate.weights
+    model = TRAINED_MODEL if given is None else given
+    if Path(model).is_absolute():
+        model = f"/path/to/{Path(model).name}"  # the page is for others, on other machines
+    return [
         {
             "heading": "Your own pictures",
-            "text": "A folder with train and test, and in each a folder for every class.",
-            "command": "python -m pipelines.compose preset=photos_64 dataset.name=mine "
-            "dataset.source=/path/to/pictures\ndvc repro",
-        }
-    )
-    return steps
+            "text": "A folder with bounding_box_train, query and bounding_box_test, and names that "
+            "start with identity and camera, as in Market-1501: 0002_c1s1_000451_03.jpg.",
+            "command": "python -m pipelines.compose preset=reid dataset=market "
+            "dataset.source=/path/to/pictures dataset.name=mine\ndvc repro",
+        },
+        {
+            "heading": "Search pictures without labels",
+            "text": "Any folder becomes a gallery, by the model of this page.",
+            "command": f"dcal embed {model} /path/to/pictures --output mine.gallery\n"
+            "dcal search mine.gallery /path/to/pictures --top 5 --picture found.png",
+        },
+    ]
 
 
 def _build_experiments(inputs: ReportInputs) -> list[dict[str, str]]:

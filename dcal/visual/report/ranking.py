@@ -17,8 +17,8 @@ from dcal.visual.ranking_curves import (
     list_hardest_identities,
     list_ranked_branches,
 )
-from dcal.visual.report.inputs import ReportInputs, format_count, format_percent
-from dcal.visual.report.scores import describe_selection
+from dcal.visual.report.inputs import ReportInputs, format_counted, format_percent
+from dcal.visual.report.scores import describe_held_out, describe_selection, name_held_out
 
 NUM_MIX_UPS = 12
 LISTS = ("queries", "worst")
@@ -45,7 +45,8 @@ def build_figures(inputs: ReportInputs, names: tuple[str, ...]) -> list[dict[str
         if row["name"] in names:
             with Image.open(inputs.gallery_folder / f"{row['name']}.png") as opened:
                 pixels = np.asarray(opened.convert("RGB"))
-            alt = f"{row['title']}: {row['num_queries']} queries, each with what was found for it"
+            num = format_counted(row["num_queries"], "query", "queries, each")
+            alt = f"{row['title']}: {num} with what was found for it"
             height, width = pixels.shape[:2]
             uri = image_to_uri(pixels, quality=75)
             # Drawn at 150 dots an inch; a page has 96.
@@ -71,22 +72,29 @@ def _build_scores(inputs: ReportInputs) -> dict[str, Any]:
         "positives over the rank of the last of them."
     )
     if num_invalid:
-        caption += f" {num_invalid} queries have no match to be found and are in no score."
+        has = format_counted(num_invalid, "query has", "queries have")
+        is_in = "is" if num_invalid == 1 else "are"
+        caption += f" {has} no match to be found and {is_in} in no score."
     if has_reranked:
         caption += (
             " Re-ranked: k-reciprocal, which uses what the gallery's pictures say of each other; "
             "not to be compared with plain scores."
         )
+    has_held_out = any(row["held_out"] != "-" for row in rows)
+    if has_held_out:
+        caption += describe_held_out(inputs)
     return {
         "note": describe_selection(inputs),
         "rows": rows,
-        "has_held_out": any(row["held_out"] != "-" for row in rows),
+        "held_out_heading": name_held_out(inputs, "mean AP") if has_held_out else "",
         "main": {
             "branch": main,
             "name": BRANCH_NAMES[main],
             "percent": f"{100 * metrics[f'test/{main}/mean_ap']:.1f}",
-            "num_valid": format_count(metrics["test/num_valid_queries"]),
-            "num_gallery": format_count(metrics["test/num_gallery"]),
+            "queries": format_counted(metrics["test/num_valid_queries"], "query", "queries"),
+            "gallery": format_counted(
+                metrics["test/num_gallery"], "gallery picture", "gallery pictures"
+            ),
             "rank_1": format_percent(metrics[f"test/{main}/cmc_1"]),
         },
         "caption": caption,
@@ -105,7 +113,8 @@ def _build_row(inputs: ReportInputs, branch: str, *, prefix: str = "") -> dict[s
     cells = [format_percent(metrics[f"test/{branch}/{prefix}{name}"]) for name in _CELLS]
     return {
         "branch": branch,
-        "name": BRANCH_NAMES[branch] + (", re-ranked" if prefix else ""),
+        "name": BRANCH_NAMES[branch],
+        "is_reranked": bool(prefix),
         "fill": round(100 * mean_ap, 2),
         "low": round(100 * low, 2),
         "high": round(100 * high, 2),
@@ -122,6 +131,9 @@ def _build_lists(inputs: ReportInputs) -> dict[str, Any]:
         "identity, a dashed red one and a cross another's. All lists are in "
         "runs/evaluate/ranked_lists.csv."
     )
+    drawn = set(inputs.gallery["name"])
+    if "queries" in drawn and "worst" not in drawn:
+        note += " No query has an average precision below 1, so there is no list of the worst."
     if not inputs.shows_pictures:
         note += " The data set may not be redistributed, so its pictures are not shown."
     return {"note": note, "figures": build_figures(inputs, LISTS)}
@@ -142,7 +154,11 @@ def _build_identities(inputs: ReportInputs) -> dict[str, Any]:
         description=f"Mean AP by identity; lowest: {lowest}",
     )
     queries = inputs.predictions
-    cmc = figure_to_svg(draw_cmc(queries), description=describe_cmc(queries))
+    num_gallery = int(inputs.metrics["test/num_gallery"])
+    cmc = figure_to_svg(
+        draw_cmc(queries, num_gallery=num_gallery),
+        description=describe_cmc(queries, num_gallery=num_gallery),
+    )
     return {"note": note, "bars": bars, "cmc": cmc}
 
 

@@ -43,12 +43,13 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
         "chance_percent": f"{100 * chance['top1_accuracy']:.1f}",
         "chance_left": round(100 * chance["top1_accuracy"], 2),
         "chance_cells": cells,
-        "has_held_out": has_held_out,
+        "held_out_heading": name_held_out(inputs, "top-1") if has_held_out else "",
         "caption": (
             "Bars: top-1 accuracy; the line on a bar is its 95 % interval over the test pictures "
             "(not over seeds: this is one run), the upright mark is chance. SA + GLCA is the mean "
             "of the two branches' probabilities. Class mean leaves out classes without test "
             f"pictures. ECE: expected calibration error, 15 equal bins, lower is better.{top5}"
+            + (describe_held_out(inputs) if has_held_out else "")
         ),
     }
 
@@ -71,6 +72,22 @@ def describe_selection(inputs: ReportInputs) -> str:
             "had no part in it."
         )
     return f"The weights are those of {epoch}, selected on this very test split: too good to quote."
+
+
+def name_held_out(inputs: ReportInputs, metric: str) -> str:
+    """Head the column of scores that the train stage left: they are of its last epoch."""
+    return f"Held-out {metric}, epoch {inputs.config.train.epochs}"
+
+
+def describe_held_out(inputs: ReportInputs) -> str:
+    """Say whether that column is of the weights that the others are of; starts with a space."""
+    epochs, selected = inputs.config.train.epochs, inputs.card["selected_epoch"] + 1
+    if selected == epochs:
+        return " Held out: on the held-out split, by the same weights."
+    return (
+        f" Held out: on the held-out split after the last epoch, {epochs}; the other columns are "
+        f"of the weights of epoch {selected}."
+    )
 
 
 def build_curves(inputs: ReportInputs) -> dict[str, Any] | None:
