@@ -25,6 +25,7 @@ from dcal.tuning.objective import TrialFailed
 from dcal.tuning.parameters import Scalar
 from dcal.tuning.plan import Plan
 from dcal.tuning.presets import find_paper_preset
+from dcal.tuning.progress import find_origin
 from dcal.tuning.settings import StudySettings
 from dcal.tuning.space import Overrides, apply
 from dcal.tuning.storage import storage_errors
@@ -50,7 +51,7 @@ def choose_finalists(
         (AS_IT_IS, {}),
     ]
     best = rank_distinct_trials(study, plan.study)[: plan.study.final.num_configs]
-    candidates += [(f"trial {trial.number}", trial.user_attrs[OVERRIDES]) for trial in best]
+    candidates += [(f"trial {find_origin(trial)}", trial.user_attrs[OVERRIDES]) for trial in best]
     found: list[Finalist] = []
     for name, overrides in candidates:
         twin = next(

@@ -37,6 +37,8 @@ class StudyView(NamedTuple):
 
 def draw_history(view: StudyView) -> Figure:
     """Draw the value of each finished trial, the best so far, and where others ended without."""
+    from matplotlib.ticker import MaxNLocator
+
     done = view.complete.sort_values("number")
     values = done[view.metric].astype(float)
     best = values.cummax() if view.is_larger_better else values.cummin()
@@ -51,6 +53,7 @@ def draw_history(view: StudyView) -> Figure:
             if len(numbers):
                 axes.plot(numbers, [bottom] * len(numbers), mark, color=MUTED, label=state)
         axes.set(xlabel="trial", ylabel=view.metric, title="Trials")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(labelcolor=MUTED)
     return figure
 
@@ -125,7 +128,7 @@ def draw_parallel(view: StudyView) -> Figure:
     values = done[view.metric].astype(float)
     colours = matplotlib.colormaps["viridis"](_scale(values, is_log=False).fillna(0.5))
     with house_style():
-        figure = new_figure(max(4.6, 1.25 * len(view.keys)), 3.4)
+        figure = new_figure(max(4.6, 1.5 * len(view.keys)), 3.4)
         axes = figure.add_subplot()
         places = np.arange(len(view.keys))
         for row, colour in zip(heights.fillna(-0.15).to_numpy(), colours, strict=True):
