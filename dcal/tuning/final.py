@@ -70,9 +70,9 @@ def rank_distinct_trials(study: optuna.Study, settings: StudySettings) -> list[F
         trials = study.best_trials
     else:
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    direction = next(iter(settings.objectives.values()))
-    sign = -1.0 if direction == "maximize" else 1.0
-    ordered = sorted(trials, key=lambda trial: (sign * trial.values[0], trial.number))
+    sign = -1.0 if settings.is_larger_better else 1.0
+    index = list(settings.objectives).index(settings.score_key)
+    ordered = sorted(trials, key=lambda trial: (sign * trial.values[index], trial.number))
     distinct: dict[str, FrozenTrial] = {}
     for trial in ordered:
         distinct.setdefault(json.dumps(trial.user_attrs[OVERRIDES], sort_keys=True), trial)
@@ -89,18 +89,20 @@ def score_finalists(
     Args:
         study: Keeps the results.
         finalists: From `choose_finalists`.
-        plan: Its first objective decides.
+        plan: Its `score_key` decides.
         base: The config that trials changed, whose seed they had.
         train: Is given a config and a name for it; raises TrialFailed where there is no score.
     """
+    score_key = plan.study.score_key
+    keys = [score_key, *(key for key in plan.study.objectives if key != score_key)]
     seeds = [base.seed + 1 + i for i in range(plan.study.final.num_seeds)]
     rows = []
     for finalist in finalists:
         results = []
         for seed in seeds:
             config = apply(base, {**finalist.overrides, "seed": seed}, origin=finalist.name)
-            results.append(_score_once(study, config, finalist, list(plan.study.objectives), train))
-        rows.append(_describe(finalist, results, list(plan.study.objectives)))
+            results.append(_score_once(study, config, finalist, keys, train))
+        rows.append(_describe(finalist, results, keys))
     return pd.DataFrame(rows)
 
 
@@ -109,8 +111,7 @@ def choose_best(table: pd.DataFrame, settings: StudySettings) -> int | None:
     means = table.loc[table["num_seeds"] == settings.final.num_seeds, "mean"].dropna()
     if means.empty:
         return None
-    is_larger_better = next(iter(settings.objectives.values())) == "maximize"
-    place = means.argmax() if is_larger_better else means.argmin()
+    place = means.argmax() if settings.is_larger_better else means.argmin()
     return int(means.index.to_numpy()[place])
 
 

@@ -68,9 +68,7 @@ def build_front_table(table: pd.DataFrame, settings: StudySettings) -> pd.DataFr
     signs = [1.0 if way == "maximize" else -1.0 for way in settings.objectives.values()]
     scores = done[list(settings.objectives)].to_numpy(dtype=float) * signs
     kept = [not ((scores >= own).all(axis=1) & (scores > own).any(axis=1)).any() for own in scores]
-    return done[np.array(kept, dtype=bool)].sort_values(
-        next(iter(settings.objectives)), ignore_index=True
-    )
+    return done[np.array(kept, dtype=bool)].sort_values(settings.score_key, ignore_index=True)
 
 
 def compute_importances(study: optuna.Study, plan: Plan) -> dict[str, Any]:

@@ -67,6 +67,16 @@ class StudySettings(Section):
     enqueue: list[dict[str, Scalar]]  # tried first, after the paper's settings
     final: FinalRound = FinalRound()
 
+    @property
+    def score_key(self) -> str:
+        """Return the objective that decides where one has to: the first that is no cost."""
+        return next(key for key in self.objectives if key != COST_KEY)
+
+    @property
+    def is_larger_better(self) -> bool:
+        """Say so of `score_key`."""
+        return self.objectives[self.score_key] == "maximize"
+
     @field_validator("objectives")
     @classmethod
     def _are_goals(cls, objectives: dict[str, Direction]) -> dict[str, Direction]:

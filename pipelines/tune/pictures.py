@@ -40,9 +40,9 @@ def list_figures(search: Search) -> dict[str, Figure]:
     """Return the pictures that the study has enough trials for, by name."""
     settings = search.plan.study
     trials = build_trials_table(search.study, settings)
-    metric, direction = next(iter(settings.objectives.items()))
+    metric = settings.score_key
     keys = [key for key in search.plan.space if key in trials]
-    view = StudyView(trials, metric, direction == "maximize", keys, list_log_keys(search.plan))
+    view = StudyView(trials, metric, settings.is_larger_better, keys, list_log_keys(search.plan))
     figures = {"history": draw_history(view)}
     if view.complete.empty:
         return figures

@@ -90,7 +90,7 @@ def open_search(
         describe_environment(device=device),
         should_stop,
     )
-    run_trial = make_run_trial(ground, score_key=next(iter(plan.study.objectives)))
+    run_trial = make_run_trial(ground, score_key=plan.study.score_key)
     driver = Worker(study, storage, plan, base, run_trial, worker=worker, announce=logger.info)
     return Search(plan, base, driver, ground, model.num_blocks)
 

@@ -259,6 +259,30 @@ def test_what_all_trials_have_otherwise_is_no_part_of_what_won(
     assert yaml.safe_load(text) == {}
 
 
+def test_a_study_of_accuracy_and_cost_hands_on_its_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tuning_project(tmp_path, monkeypatch, warmup_epochs=0.0)
+    path = write_plan(
+        {"model.glca_blocks": {"kind": "int", "low": 1, "high": 3}},
+        base={"train.epochs": 1},
+        objectives={SCORE: "maximize", COST: "minimize"},
+        budget={"num_trials": 2, "minutes": None},
+        enqueue=[{"model.glca_blocks": 3}],
+        final={"num_configs": 1, "num_seeds": 1},
+    )
+    search = tune.run(path, worker=0)
+    table = pd.read_csv(RESULTS / "trials.csv")
+    assert table["model.glca_blocks"].tolist() == [1, 3]
+    assert table[COST][0] < table[COST][1]
+    front = pd.read_csv(RESULTS / "pareto.csv")
+    assert set(front["number"]) == {trial.number for trial in search.study.best_trials}
+    final = pd.read_csv(RESULTS / "final.csv")
+    assert final["configuration"][0].startswith("paper, config, trial 0")
+    assert final[COST][0] == pytest.approx(table[COST][0])
+    assert_states_agree(search)
+
+
 def test_a_plan_is_chosen_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_plan()
