@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from dcal.config import MAX_LISTED, Config, ConfigError, load_config, parse_config, read_yaml
+from dcal.config import Config, ConfigError, load_config, parse_config, read_yaml
+from dcal.config_errors import MAX_LISTED
 from tests.damage import damaged, few, many
 from tests.project import ROOT
 
