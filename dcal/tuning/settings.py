@@ -45,6 +45,13 @@ class NoPruning(Section):
     kind: Literal["none"]
 
 
+class FinalRound(Section):
+    """Who is trained anew at the end, because the best of many trials was lucky, too."""
+
+    num_configs: Annotated[int, Field(ge=0)] = 3  # the best ones, beside the paper's and the config
+    num_seeds: Count = 3  # other ones than the trials'
+
+
 Pruner = Annotated[Hyperband | NoPruning, Field(discriminator="kind")]
 
 
@@ -58,6 +65,7 @@ class StudySettings(Section):
     pruner: Pruner
     sampler_seed: Seed
     enqueue: list[dict[str, Scalar]]  # tried first, after the paper's settings
+    final: FinalRound = FinalRound()
 
     @field_validator("objectives")
     @classmethod
