@@ -39,9 +39,10 @@ def test_the_default_database_is_absolute_and_in_the_work_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
-    assert find_storage_url() == f"sqlite:///{tmp_path}/elsewhere/optuna.db"
+    place = tmp_path / "work" / "optuna.db"
+    assert find_storage_url() == f"sqlite:///{place}"
     assert initialise_database() == "sqlite:///optuna.db is ready"
-    assert (tmp_path / "elsewhere" / "optuna.db").is_file()
+    assert place.is_file()
     assert not list(tmp_path.rglob(".part-*"))
 
 
