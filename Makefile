@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup repro report share receive test test-slow check format gc ui sync lab \
-	compose bench lock
+.PHONY: help setup repro report tune dashboard share receive test test-slow check format gc ui \
+	sync lab compose bench lock
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := 1
@@ -31,6 +31,16 @@ repro: setup ## run the pipeline of params.yaml: fetch, prepare, train, evaluate
 
 report: setup ## pages of a run: make report RUN=<experiment, commit, MLflow run id or fingerprint>
 	@python -m pipelines.report_run "$${RUN:-}" --pictures "$${PICTURES:-}"
+
+tune: setup ## search settings: make tune PLAN=architecture; see experiments/tune
+	@python -m pipelines.tune.choose "$${PLAN:-}"
+	@dvc repro pipelines/tune/dvc.yaml $(ARGS)
+
+dashboard: PORT := 8080
+dashboard: setup ## studies on http://127.0.0.1:8080, or make dashboard PORT=8081
+	@python -m pipelines.init
+	@optuna-dashboard --host 127.0.0.1 --port $(PORT) \
+		"$${DCAL_OPTUNA_URL:-sqlite:///$(WORK_ROOT)/optuna.db}" $(ARGS)
 
 share: setup ## copy data, model and pages to a DVC remote: make share REMOTE=/a/folder
 	@python -m pipelines.share push "$${REMOTE:-}"

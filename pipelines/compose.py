@@ -36,6 +36,8 @@ EXPERIMENTS = Path("experiments")
 PARAMS = Path("params.yaml")
 # Plans of studies lie beside the groups; they are searched, not composed.
 PLANS = "tune"
+# The settings that won the last study, which stage tune writes.
+BEST = Path("results/tune/best.yaml")
 FIRST_LINE = "# compose:"
 SECOND_LINE = (
     "# Written by python -m pipelines.compose [GROUP=NAME ...] [key=value ...]; "
@@ -142,7 +144,10 @@ def compose_tree(arguments: Sequence[str], experiments: Path) -> dict[str, Any]:
     """Return the checked tree of the arguments, sections in the order of `Config`."""
     groups = _list_groups(experiments)
     choices, values = _split_arguments(arguments, groups)
-    tree = _compose_groups(choices, experiments)
+    is_best = f"{PLANS}={BEST.stem}" in choices
+    tree = _compose_groups([c for c in choices if not c.startswith(f"{PLANS}=")], experiments)
+    if is_best:
+        _merge(tree, _read_best(experiments.parent / BEST))
     for key, text in values.items():
         _set_value(tree, key, text)
     check_options(parse_config(tree, origin="params.yaml would be refused").dataset)
@@ -212,7 +217,8 @@ def _list_groups(experiments: Path) -> dict[str, list[str]]:
             f"{experiments / 'config.yaml'}: no such file; run this in the folder of dvc.yaml"
         )
     folders = sorted(p for p in experiments.iterdir() if p.is_dir() and p.name != PLANS)
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+    groups = {f.name: sorted(file.stem for file in f.glob("*.yaml")) for f in folders}
+    return groups | {PLANS: [BEST.stem]}
 
 
 def _compose_groups(choices: list[str], experiments: Path) -> dict[str, Any]:
@@ -225,6 +231,23 @@ def _compose_groups(choices: list[str], experiments: Path) -> dict[str, Any]:
         raise ConfigError(f"{experiments}: cannot be composed: {reason}") from None
     assert isinstance(tree, dict)
     return {str(name): section for name, section in tree.items()}
+
+
+def _read_best(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(
+            f"{PLANS}={BEST.stem}: {BEST} is not there, because no study has ended here; run: "
+            "make tune"
+        )
+    return read_yaml(path)
+
+
+def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
 
 
 def _set_value(tree: dict[str, Any], key: str, text: str) -> None:

@@ -15,9 +15,13 @@ import typer
 
 from dcal.tracking.answers import describe_failure
 from dcal.tracking.store import initialise_database
+from dcal.tuning.storage import initialise_database as initialise_studies
 
 # What each returns is a line on what was found.
-DATABASES: Mapping[str, Callable[[], str]] = {"MLflow": initialise_database}
+DATABASES: Mapping[str, Callable[[], str]] = {
+    "MLflow": initialise_database,
+    "Optuna": initialise_studies,
+}
 HOST = "127.0.0.1"
 
 

@@ -23,19 +23,24 @@ _VARIABLE = re.compile(r"\$\{([\w.]+)\}")
 Inputs = dict[str, Any]
 
 
-def read_inputs(stage: str) -> Inputs:
+def read_inputs(stage: str, pipeline: Path = PIPELINE) -> Inputs:
     """Return what dvc.yaml says that a stage reads: parameters by key, files by their digest.
+
+    Stages of another pipeline than dvc.yaml run in this folder, too.
 
     Data folders are left out: their index, which has a digest, stands for them. Empty where there
     is no dvc.yaml, since then nothing is recorded either.
     """
-    if not PIPELINE.is_file():
+    if not pipeline.is_file():
         return {}
-    entry = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"][stage]
-    params = read_yaml(PARAMS)
+    entry = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"][stage]
     inputs: Inputs = {}
-    for key in entry.get("params", []):
-        inputs |= dict(_flatten(_look_up(params, key), f"{PARAMS}: {key}"))
+    params: dict[str, Any] = {}
+    for file, keys in _list_params(entry.get("params", [])):
+        tree = read_yaml(file)
+        params |= tree
+        for key in keys:
+            inputs |= dict(_flatten(_look_up(tree, key), f"{file}: {key}"))
     for place in entry.get("deps", []):
         path = Path(_VARIABLE.sub(lambda match: str(_look_up(params, match[1])), place))
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
@@ -43,14 +48,20 @@ def read_inputs(stage: str) -> Inputs:
     return inputs
 
 
-def require_unchanged(stage: str, before: Inputs, *, hint: str = "run dvc repro again") -> None:
+def require_unchanged(
+    stage: str,
+    before: Inputs,
+    *,
+    hint: str = "run dvc repro again",
+    pipeline: Path = PIPELINE,
+) -> None:
     """Compare with what the stage reads now.
 
     Raises:
         RuntimeError: Something was edited; DVC is not to record this result.
     """
     try:
-        after = read_inputs(stage)
+        after = read_inputs(stage, pipeline)
     except ConfigError as error:
         raise RuntimeError(
             f"stage {stage} is not recorded, because params.yaml was edited while it ran and can "
@@ -70,9 +81,17 @@ def require_unchanged(stage: str, before: Inputs, *, hint: str = "run dvc repro 
 
 
 def _describe(name: str, before: Any, after: Any) -> str:
-    if name.startswith(f"{PARAMS}: "):
+    if ".yaml: " in name:
         return f"{name} was {before!r} and is {after!r}"
     return name
+
+
+def _list_params(entries: list[Any]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield files and their keys; params.yaml, which need not be named, comes first and always."""
+    yield PARAMS, [entry for entry in entries if isinstance(entry, str)]
+    for entry in entries:
+        if isinstance(entry, Mapping):
+            yield from ((Path(file), list(keys)) for file, keys in entry.items())
 
 
 def _look_up(tree: Any, key: str) -> Any:

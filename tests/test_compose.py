@@ -160,7 +160,7 @@ def test_every_backbone_is_pinned_to_a_tag_that_timm_knows() -> None:
         ("dataset.source_type=brids", r"dataset\.source_type: expected one of .*brids.*birds.*"),
         ("smoke", r"expected GROUP=NAME or key=value, .*; got 'smoke'"),
         ("~model", r"expected GROUP=NAME or key=value, .*; got '~model'"),
-        ("tune=architecture", r"tune: no such group or section.*"),
+        ("tune=architecture", r"tune=architecture: no such option; it has best"),
         ("+extra=1", r"expected GROUP=NAME or key=value, .*; got '\+extra=1'"),
     ],
 )

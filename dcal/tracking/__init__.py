@@ -10,6 +10,7 @@ from dcal.tracking.record import RunRecord as RunRecord
 from dcal.tracking.record import read_run_record as read_run_record
 from dcal.tracking.record import write_run_record as write_run_record
 from dcal.tracking.runs import name_run as name_run
+from dcal.tracking.runs import read_last_words as read_last_words
 from dcal.tracking.runs import resume_run as resume_run
 from dcal.tracking.runs import start_run as start_run
 from dcal.tracking.spool import list_spools as list_spools

@@ -99,6 +99,19 @@ def resume_run(record: RunRecord) -> Tracker:
     return _open_tracker(key, origin)
 
 
+def read_last_words(run_key: str) -> tuple[str, dict[str, str]] | None:
+    """Return the status and the tags that a run of this work root was last given.
+
+    None where it said nothing here, or what it said was freed because MLflow has it.
+    """
+    spool = find_spool(run_key)
+    if not spool.journal.is_file():
+        return None
+    journal = Journal(spool)
+    journal.close()
+    return journal.known.status, dict(journal.known.tags)
+
+
 def _open_tracker(run_key: str, origin: Entry) -> Tracker:
     if importlib.util.find_spec("mlflow") is None:
         logger.warning(

@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna import Study as Study
+from optuna import TrialPruned as TrialPruned
+from optuna.exceptions import UpdateFinishedTrialError as UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import Trial as Trial
 
 from dcal.config import Config
 from dcal.sentences import to_one_line

@@ -11,9 +11,10 @@ from dcal.config import Config, Section
 from dcal.config_errors import describe_errors
 from dcal.tuning.checks import check_space
 from dcal.tuning.errors import TuningError
-from dcal.tuning.parameters import Parameter
+from dcal.tuning.parameters import Parameter, Scalar
 from dcal.tuning.presets import list_presets
 from dcal.tuning.settings import Hyperband, StudySettings
+from dcal.tuning.space import apply
 from dcal.yaml_text import YAMLTextError, parse_yaml
 
 
@@ -21,6 +22,9 @@ class Plan(Section):
     """Everything a study is given beside the config that its trials change."""
 
     study: StudySettings
+    # What all trainings of the study have otherwise than params.yaml, such as fewer epochs; no
+    # part of what the study finds.
+    base: dict[str, Scalar] = {}
     space: dict[str, Parameter]
 
 
@@ -43,6 +47,15 @@ def load_plan(path: str | Path) -> Plan:
         return Plan.model_validate(tree)
     except ValidationError as error:
         raise TuningError(describe_errors(error, Plan, origin=str(path))) from None
+
+
+def find_base(plan: Plan, config: Config) -> Config:
+    """Return the config that trials change: a run's, with what the plan has otherwise.
+
+    Raises:
+        ConfigError: The plan's base has a key or a value that the tree refuses.
+    """
+    return apply(config, plan.base, origin=f"plan {plan.study.name}: base")
 
 
 def check_plan(plan: Plan, base: Config, *, num_blocks: int) -> None:

@@ -26,15 +26,18 @@ def list_presets(
     Raises:
         TuningError: The plan names a key, a value or a combination that is not in the space.
     """
-    given: list[Mapping[str, Scalar]] = [
-        _take_held(describe_paper(base, num_blocks=num_blocks), space),
-        {},
-    ]
+    given: list[Mapping[str, Scalar]] = [find_paper_preset(space, base, num_blocks=num_blocks), {}]
     for number, preset in enumerate(settings.enqueue, start=1):
         _check_preset(preset, space, base, place=f"study.enqueue, entry {number}")
         given.append(preset)
     found = [_complete(preset, space, base) for preset in given]
     return [preset for i, preset in enumerate(found) if preset and preset not in found[:i]]
+
+
+def find_paper_preset(space: Space, base: Config, *, num_blocks: int) -> Overrides:
+    """Return the paper's settings as far as the space holds them, and the config's other values."""
+    held = _take_held(describe_paper(base, num_blocks=num_blocks), space)
+    return _complete(held, space, base)
 
 
 def describe_paper(base: Config, *, num_blocks: int) -> Overrides:

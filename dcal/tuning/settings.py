@@ -45,6 +45,13 @@ class NoPruning(Section):
     kind: Literal["none"]
 
 
+class FinalRound(Section):
+    """Who is trained anew at the end, because the best of many trials was lucky, too."""
+
+    num_configs: Annotated[int, Field(ge=0)] = 3  # the best ones, beside the paper's and the config
+    num_seeds: Count = 3  # other ones than the trials'
+
+
 Pruner = Annotated[Hyperband | NoPruning, Field(discriminator="kind")]
 
 
@@ -58,6 +65,17 @@ class StudySettings(Section):
     pruner: Pruner
     sampler_seed: Seed
     enqueue: list[dict[str, Scalar]]  # tried first, after the paper's settings
+    final: FinalRound = FinalRound()
+
+    @property
+    def score_key(self) -> str:
+        """Return the objective that decides where one has to: the first that is no cost."""
+        return next(key for key in self.objectives if key != COST_KEY)
+
+    @property
+    def is_larger_better(self) -> bool:
+        """Say so of `score_key`."""
+        return self.objectives[self.score_key] == "maximize"
 
     @field_validator("objectives")
     @classmethod

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import optuna
@@ -21,6 +22,7 @@ from dcal.tuning.settings import Hyperband
 from dcal.tuning.storage import describe_storage_url, lock_storage, quietly, storage_errors
 
 ATTRIBUTE = "dcal.origins"
+KEY_ATTRIBUTE = "dcal.key"
 
 
 def open_study(
@@ -60,6 +62,16 @@ def open_study(
         for preset in presets[: settings.budget.num_trials]:
             study.enqueue_trial(preset, skip_if_exists=True)
     return study
+
+
+def find_study_key(study: optuna.Study) -> str:
+    """Return 32 hexadecimal digits that no other study has, one of the same name among them."""
+    with lock_storage(), storage_errors():
+        key = study.user_attrs.get(KEY_ATTRIBUTE)
+        if key is None:
+            key = uuid4().hex
+            study.set_user_attr(KEY_ATTRIBUTE, key)
+    return str(key)
 
 
 def compute_origins(plan: Plan) -> dict[str, str]:

@@ -91,3 +91,39 @@ def test_without_a_pipeline_nothing_is_recorded_and_nothing_compared() -> None:
 def test_a_stage_fails_where_its_inputs_were_edited() -> None:
     with pytest.raises(SystemExit, match=r"^error: stage train is not recorded.*top_r was 0.3"):
         run_stage(lambda: edit("params.yaml", "0.3", "0.5"), "train")
+
+
+OTHER = """
+vars: [../params.yaml, choice.yaml]
+stages:
+  search:
+    cmd: "true"
+    deps: ["plans/${plan}.yaml"]
+    params: [seed, {other/choice.yaml: [plan]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "named"),
+    [
+        ("params.yaml", "seed: 0", "seed: 1", r"params.yaml: seed was 0 and is 1"),
+        ("other/choice.yaml", "plan: a", "plan: b", r"other/choice.yaml: plan was 'a' and is 'b'"),
+        ("plans/a.yaml", "low", "high", r"edited while it ran: plans/a.yaml; run it again"),
+        ("params.yaml", "epochs: 3", "epochs: 4", None),
+    ],
+)
+def test_a_stage_of_another_pipeline_is_watched_too(
+    path: str, old: str, new: str, named: str | None
+) -> None:
+    pipeline = Path("other/dvc.yaml")
+    for name, text in (("other/choice.yaml", "{plan: a}"), ("plans/a.yaml", "low")):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    pipeline.write_text(OTHER)
+    before = read_inputs("search", pipeline)
+    edit(path, old, new)
+    if named is None:
+        require_unchanged("search", before, pipeline=pipeline)
+        return
+    with pytest.raises(RuntimeError, match=named):
+        require_unchanged("search", before, pipeline=pipeline, hint="run it again")

@@ -88,7 +88,9 @@ def test_init_makes_the_database_once_and_says_so(tmp_path: Path) -> None:
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     for process in started:
-        assert process.communicate()[0] == "MLflow: sqlite:///mlflow.db is ready\n"
+        assert process.communicate()[0] == (
+            "MLflow: sqlite:///mlflow.db is ready\nOptuna: sqlite:///optuna.db is ready\n"
+        )
         assert process.returncode == 0
     assert (work_root() / "mlflow.db").is_file()
     assert connect().search_experiments()[0].name == "Default"
@@ -97,7 +99,7 @@ def test_init_makes_the_database_once_and_says_so(tmp_path: Path) -> None:
 def test_init_leaves_a_servers_database_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:secret@127.0.0.1:9")
     said = CliRunner().invoke(_app(), []).output
-    assert said == "MLflow: http://***@127.0.0.1:9 keeps its own database\n"
+    assert said.startswith("MLflow: http://***@127.0.0.1:9 keeps its own database\n")
     assert not (work_root() / "mlflow.db").exists()
 
 

@@ -16,6 +16,7 @@ from dcal.tracking import (
     delivery,
     list_spools,
     name_run,
+    read_last_words,
     remove_spool,
     resume_run,
     start_run,
@@ -97,6 +98,18 @@ def test_a_trial_lies_below_its_study(start: Start) -> None:
     trial = start(kind="trial", parent_key="a" * 32)
     trial.end()
     assert read_run(trial.run_id).data.tags["mlflow.parentRunId"] == study.run_id
+
+
+def test_what_a_run_was_last_told_is_known_without_a_server(start: Start) -> None:
+    assert read_last_words("a" * 32) is None
+    tracker = start(run_key="a" * 32)
+    tracker.set_tags({"dcal.trial_state": "pruned"})
+    words = read_last_words("a" * 32)
+    assert words is not None and words[0] == "RUNNING"
+    tracker.end("KILLED")
+    words = read_last_words("a" * 32)
+    assert words is not None and words[0] == "KILLED"
+    assert words[1]["dcal.trial_state"] == "pruned" and words[1]["dcal.kind"] == "train"
 
 
 def test_a_run_that_goes_on_has_the_tags_of_now(start: Start, environment: Environment) -> None:

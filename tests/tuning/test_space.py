@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dcal.config import ConfigError, parse_config
 from dcal.tuning.checks import check_space
 from dcal.tuning.errors import TuningError
-from dcal.tuning.plan import Plan, check_plan, load_plan
+from dcal.tuning.plan import Plan, check_plan, find_base, load_plan
 from dcal.tuning.space import apply, get_value, order_keys, suggest
 from dcal.tuning.study import make_sampler
 from tests.tuning.factory import (
@@ -54,7 +54,8 @@ class Chosen:
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_every_committed_plan_fits_the_default_experiment(path: Path) -> None:
-    check_plan(load_plan(path), load_base(), num_blocks=NUM_BLOCKS)
+    plan = load_plan(path)
+    check_plan(plan, find_base(plan, load_base()), num_blocks=NUM_BLOCKS)
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)

@@ -1,0 +1,1 @@
+"""Stage tune: a study whose trials train, its last round, and what is handed on (ours)."""

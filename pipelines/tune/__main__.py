@@ -1,0 +1,76 @@
+"""Run or go on with the chosen study: `python -m pipelines.tune [--plan FILE] [--worker N]`.
+
+Worker 0 also trains the last round and writes results/tune and runs/tune. Others, started by hand
+beside it on this or another machine, run trials of the same study until its budget is spent.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Idle OpenMP threads that spin starve the loader; torch reads this once, when it is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dcal.tracking import Tracker
+from pipelines.guard import hold_stage, watch_for_reasons_to_stop
+from pipelines.inputs import read_inputs, require_unchanged
+from pipelines.stage import run_stage
+from pipelines.tune.best import write_results
+from pipelines.tune.choose import find_plan
+from pipelines.tune.pictures import draw_study
+from pipelines.tune.study import Search, open_search, run_final_round, settle_runs, track_study
+
+logger = logging.getLogger(__name__)
+STAGE, PIPELINE = "tune", Path("pipelines/tune/dvc.yaml")
+
+
+def main(
+    plan: Annotated[
+        Path | None, typer.Option(help="a file of experiments/tune; none = that of plan.yaml")
+    ] = None,
+    worker: Annotated[int, typer.Option(min=0, help="its number; others run beside 0")] = 0,
+) -> None:
+    """Run a study until its budget is spent, and write what it found."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    path = plan or find_plan()
+    if worker:
+        run(path, worker=worker)
+        return
+    with hold_stage(STAGE):
+        inputs = read_inputs(STAGE, PIPELINE)
+        run(path, worker=0)
+        require_unchanged(STAGE, inputs, pipeline=PIPELINE, hint="run make tune again")
+
+
+def run(path: Path, *, worker: int) -> Search:
+    """Run trials; worker 0 goes on to the last round and the results."""
+    with watch_for_reasons_to_stop() as should_stop:
+        search = open_search(path, worker=worker, should_stop=should_stop)
+        with track_study(search) as tracker:
+            search.worker.run()
+            settle_runs(search)
+            if worker == 0:
+                conclude(search, tracker)
+    return search
+
+
+def conclude(search: Search, tracker: Tracker) -> None:
+    """Train the last round, and write and show what the study found."""
+    draw_study(search, tracker)
+    final = run_final_round(search)
+    for file in write_results(search, final):
+        tracker.log_file(file, "tune")
+    columns = ["configuration", "num_seeds", "mean", "half_interval_95"]
+    logger.info("last round, %s:\n%s", final["metric"].iloc[0], final[columns].to_string())
+    logger.info("python -m pipelines.compose tune=best takes the first of them into params.yaml")
+
+
+if __name__ == "__main__":
+    run_stage(lambda: typer.run(main))

@@ -1,0 +1,190 @@
+"""A study from its plan to its last round, and the MLflow run that it is shown as (ours)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from dcal.config import Config, load_config
+from dcal.data.datamodule import Loaders, open_pictures
+from dcal.tracking import Tracker, describe_environment, read_last_words, start_run
+from dcal.training.checkpoints import list_folders
+from dcal.training.fit import choose_scored_split
+from dcal.training.resume import ShouldStop
+from dcal.training.runtime import resolve_runtime
+from dcal.tuning.driver import OVERRIDES, Worker
+from dcal.tuning.errors import TuningError
+from dcal.tuning.final import choose_finalists, score_finalists
+from dcal.tuning.objective import Study
+from dcal.tuning.plan import Plan, check_plan, find_base, load_plan
+from dcal.tuning.progress import find_origin, list_counted
+from dcal.tuning.results import describe_state
+from dcal.tuning.space import apply
+from dcal.tuning.storage import Heartbeat, open_storage
+from dcal.tuning.study import find_study_key, open_study
+from pipelines.train import compute_run_fingerprint
+from pipelines.tune.states import END_STATUS, STATE_TAG, STATES, end_run
+from pipelines.tune.training import Ground, Job, Watch, build, make_run_key, open_job_run, train
+from pipelines.tune.trial import describe_trial, make_run_trial
+
+logger = logging.getLogger(__name__)
+PARENT_SECONDS = 15.0
+
+
+class Search(NamedTuple):
+    """A study that is ready to run."""
+
+    plan: Plan
+    base: Config  # params.yaml, with the plan's base
+    worker: Worker
+    ground: Ground
+    num_blocks: int  # of the backbone
+
+    @property
+    def study(self) -> Study:
+        """Return Optuna's study."""
+        return self.worker.study
+
+
+def open_search(
+    path: Path, *, worker: int, should_stop: ShouldStop, heartbeat: Heartbeat | None = None
+) -> Search:
+    """Begin the study of a plan, or go on with it.
+
+    Args:
+        path: The plan.
+        worker: No other worker of the study has this number.
+        should_stop: Asked between steps.
+        heartbeat: None = that of `dcal.tuning`.
+
+    Raises:
+        TuningError: The plan does not fit params.yaml, or the study was begun with something else.
+    """
+    plan = load_plan(path)
+    base = find_base(plan, load_config("params.yaml"))
+    pictures = open_pictures(base.dataset)
+    loaders, model = build(base, pictures)
+    _require_held_out(base, loaders)
+    check_plan(plan, base, num_blocks=model.num_blocks)
+    storage = open_storage(heartbeat)
+    fingerprint = compute_run_fingerprint(base, data_digest=pictures.report.digest)
+    study = open_study(
+        storage,
+        plan,
+        base,
+        num_blocks=model.num_blocks,
+        fingerprints={"parameters, data or code": fingerprint},
+    )
+    device = resolve_runtime(base.train).device_name
+    ground = Ground(
+        plan.study.name,
+        find_study_key(study),
+        pictures,
+        describe_environment(device=device),
+        should_stop,
+    )
+    run_trial = make_run_trial(ground, score_key=plan.study.score_key)
+    driver = Worker(study, storage, plan, base, run_trial, worker=worker, announce=logger.info)
+    return Search(plan, base, driver, ground, model.num_blocks)
+
+
+@contextmanager
+def track_study(search: Search) -> Iterator[Tracker]:
+    """Open the study's run, which those of its trials lie below; worker 0 closes it as it ended."""
+    tracker = start_run(
+        search.base,
+        environment=search.ground.environment,
+        fingerprint=compute_run_fingerprint(
+            search.base, data_digest=search.ground.pictures.report.digest
+        ),
+        data_digest=search.ground.pictures.report.digest,
+        run_key=search.ground.study_key,
+        started=datetime.now(UTC),
+        kind="study",
+        name_suffix=f"study {search.plan.study.name}",
+    )
+    tracker.set_tags({"dcal.study": search.plan.study.name})
+    _wait_for_id(tracker)
+    if search.worker.worker:
+        yield tracker
+        return
+    try:
+        yield tracker
+    except (KeyboardInterrupt, SystemExit):
+        tracker.end("KILLED")
+        raise
+    except BaseException:
+        tracker.end("FAILED")
+        raise
+    tracker.end()
+
+
+def settle_runs(search: Search) -> None:
+    """See that each trial that ended has a run in its true state, and frees its disk.
+
+    That of a trial that was never begun (it is of a size that ran out of memory), or whose process
+    died, has been told nothing yet.
+    """
+    for trial in list_counted(search.study.get_trials(deepcopy=False)):
+        if not trial.state.is_finished():
+            continue
+        word, reason = describe_state(trial)
+        state = STATES[word]
+        overrides = trial.user_attrs.get(OVERRIDES, {})
+        job = describe_trial(find_origin(trial), apply(search.base, overrides))
+        run_key = make_run_key(search.ground.study_key, job.name)
+        said = read_last_words(run_key)
+        if said is None or (said[0], said[1].get(STATE_TAG)) != (END_STATUS[state], state):
+            fingerprint = compute_run_fingerprint(
+                job.config, data_digest=search.ground.pictures.report.digest
+            )
+            end_run(open_job_run(job, search.ground, fingerprint=fingerprint), state, reason=reason)
+        _free_checkpoints(run_key)
+
+
+def run_final_round(search: Search) -> pd.DataFrame:
+    """Train the best settings, the paper's and the config as it is on fresh seeds; see `final`."""
+
+    def train_final(config: Config, name: str) -> Mapping[str, float]:
+        if reason := search.ground.should_stop():
+            raise KeyboardInterrupt(reason)
+        logger.info("last round: %s", name)
+        return train(Job(f"final {name}", "final", config), search.ground, _watch_only)
+
+    def _watch_only(loaders: Loaders, tracker: Tracker) -> Watch:
+        return Watch(tracker.log_metrics, search.ground.should_stop)
+
+    finalists = choose_finalists(
+        search.study, search.plan, search.base, num_blocks=search.num_blocks
+    )
+    return score_finalists(search.study, finalists, search.plan, search.base, train_final)
+
+
+def _require_held_out(base: Config, loaders: Loaders) -> None:
+    split, loader = choose_scored_split(base, loaders)
+    if split != "val" or loader is None:
+        raise TuningError(
+            "a study compares its trials on the held-out split, which must be there: set "
+            "dataset.val_ratio above 0 and train.selection to val or last; got "
+            f"train.selection={base.train.selection}"
+        )
+
+
+def _wait_for_id(tracker: Tracker) -> None:
+    # A trial's run is made below this one, and what waits for it would say so in a warning.
+    end = time.monotonic() + PARENT_SECONDS
+    while tracker.run_key and tracker.run_id is None and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _free_checkpoints(run_key: str) -> None:
+    for folder in list_folders():
+        if folder.path.name.endswith(f"-{run_key[:8]}") and not folder.is_held():
+            folder.remove_files()

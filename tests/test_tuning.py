@@ -1,0 +1,122 @@
+"""`dvc repro pipelines/tune/dvc.yaml` as a user runs it: killed, gone on with, handed on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.project import STAGES, Project
+
+pytestmark = pytest.mark.slow
+TUNE = ("dvc", "repro", "pipelines/tune/dvc.yaml")
+STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+PLAN = {
+    "budget": {"num_trials": 4, "minutes": None},
+    "pruner": {"kind": "none"},
+    "final": {"num_configs": 1, "num_seeds": 1},
+}
+
+
+def shorten_plan(project: Project) -> None:
+    """Make the default plan a matter of seconds, and commit it."""
+    path = project.folder / "experiments/tune/loss_and_top_r.yaml"
+    plan = yaml.safe_load(path.read_text())
+    plan["study"] |= PLAN
+    plan["base"] = {"train.epochs": 2, "train.checkpoint_minutes": 0.0}
+    path.write_text(yaml.safe_dump(plan))
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "A short plan")
+
+
+def kill_while_it_trains(project: Project) -> None:
+    """Start a worker and kill it once its first trial has a checkpoint."""
+    process = subprocess.Popen(
+        ["python", "-m", "pipelines.tune", "--worker", "1"],
+        cwd=project.folder,
+        env=project.environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: list(project.folder.glob("checkpoints/*-*/step-*.ckpt")))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def let_ten_minutes_pass(project: Project) -> None:
+    """Age all signs of life: a killed worker is taken for dead after three minutes without one."""
+    with closing(sqlite3.connect(project.folder / "optuna.db")) as database:
+        aged = database.execute(
+            "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-10 minutes')"
+        )
+        assert aged.rowcount == 1
+        database.commit()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def list_runs(project: Project, kind: str) -> list[Run]:
+    """Return the runs of a kind in the clone's MLflow."""
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(ids, f"tags.`dcal.kind` = '{kind}'", max_results=999))
+
+
+@pytest.mark.timeout(1200)
+def test_a_study_whose_worker_was_killed_goes_on_and_its_best_is_trained(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    shorten_plan(project)
+    trained = project.read_json("results/train/run.json")
+    kill_while_it_trains(project)
+    let_ten_minutes_pass(project)
+    said = project.run(*TUNE)
+    assert "Running stage 'pipelines/tune/dvc.yaml:tune'" in said
+    table = pd.read_csv(project.folder / "results/tune/trials.csv")
+    assert len(table) == 4
+    runs = {int(run.data.tags["dcal.trial_number"]): run for run in list_runs(project, "trial")}
+    assert sorted(runs) == sorted(table["number"])
+    for number, state in zip(table["number"], table["state"], strict=True):
+        run = runs[number]
+        assert (run.data.tags["dcal.trial_state"], run.info.status) == (state, STATUS[state])
+    (parent,) = list_runs(project, "study")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert not list(project.folder.glob("checkpoints/*-*/step-*.ckpt"))
+    for name in ("final.csv", "importance.json", "pareto.csv", "best.yaml"):
+        assert (project.folder / "results/tune" / name).is_file()
+    assert (project.folder / "runs/tune/history.png").is_file()
+    assert project.read_json("results/train/run.json") == trained
+    check_that_nothing_is_left_to_do(project)
+    project.compose("preset=smoke", "tune=best")
+    best = yaml.safe_load((project.folder / "results/tune/best.yaml").read_text())
+    assert project.repro() == ([] if not best else STAGES[2:])
+
+
+def check_that_nothing_is_left_to_do(project: Project) -> None:
+    """Run both pipelines again, and a worker that comes late."""
+    assert not project.repro()
+    status = project.run("dvc", "status", "pipelines/tune/dvc.yaml")
+    assert "up to date" in status
+    project.run("python", "-m", "pipelines.tune", "--worker", "1")
+    said = project.run("python", "-m", "pipelines.tune.choose", "nothing", succeeds=False)
+    assert "error: experiments/tune/nothing.yaml: no such file" in said

@@ -1,0 +1,165 @@
+"""Who comes into the last round, and what it says of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dcal.config import Config
+from dcal.tuning.driver import Worker
+from dcal.tuning.final import (
+    choose_best,
+    choose_finalists,
+    rank_distinct_trials,
+    score_finalists,
+    summarise,
+)
+from dcal.tuning.objective import TrialFailed
+from dcal.tuning.plan import Plan
+from tests.tuning.factory import (
+    COST,
+    NUM_BLOCKS,
+    READOUT,
+    SCORE,
+    SPACE,
+    list_trials,
+    load_base,
+    make_plan,
+    open_worker,
+    score,
+)
+
+pytestmark = pytest.mark.usefixtures("ready_studies")
+
+
+def run_study(plan: Plan) -> Worker:
+    worker = open_worker(plan, score)
+    worker.run()
+    return worker
+
+
+def score_on_seeds(config: Config, name: str) -> dict[str, float]:
+    """Return scores that differ by seed."""
+    return {SCORE: 0.5 + config.train.lr + 0.01 * config.seed, COST: config.model.top_r}
+
+
+def test_the_paper_the_config_and_the_best_trials_come_in_each_once() -> None:
+    space = {"model.readout": READOUT, **SPACE}
+    plan = make_plan(space, num_trials=8, final={"num_configs": 2, "num_seeds": 2})
+    worker = run_study(plan)
+    base = load_base()
+    finalists = choose_finalists(worker.study, plan, base, num_blocks=NUM_BLOCKS)
+    assert finalists[0].name.startswith("paper") and finalists[1].name.startswith("config")
+    assert finalists[0].overrides["model.readout"] == "class"
+    assert finalists[1].overrides == {}
+    best = max(list_trials(worker.study), key=lambda trial: trial.values[0])
+    assert any(f"trial {best.number}" in finalist.name for finalist in finalists)
+    settings = [json.dumps(finalist.overrides, sort_keys=True) for finalist in finalists]
+    assert len(set(settings)) == len(finalists) <= 4
+
+
+def test_a_trial_of_the_papers_settings_is_no_finalist_of_its_own() -> None:
+    plan = make_plan({"model.readout": READOUT}, num_trials=2, final={"num_configs": 3})
+    worker = run_study(plan)
+    finalists = choose_finalists(worker.study, plan, load_base(), num_blocks=NUM_BLOCKS)
+    assert [finalist.name for finalist in finalists] == ["paper, trial 0", "config, trial 1"]
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", -1), ("minimize", 1)])
+def test_trials_are_ranked_by_the_direction_and_the_same_settings_count_once(
+    direction: str, sign: int
+) -> None:
+    plan = make_plan({"model.readout": READOUT}, num_trials=6, objectives={SCORE: direction})
+    worker = run_study(plan)
+    ranked = rank_distinct_trials(worker.study, plan.study)
+    values = [sign * trial.values[0] for trial in ranked]
+    assert values == sorted(values) and len(ranked) <= 3
+
+
+def test_a_round_that_was_stopped_goes_on_after_what_it_has() -> None:
+    plan = make_plan(num_trials=3, final={"num_configs": 1, "num_seeds": 2})
+    worker, base = run_study(plan), load_base()
+    finalists = choose_finalists(worker.study, plan, base, num_blocks=NUM_BLOCKS)
+    trained: list[str] = []
+
+    def train(config: Config, name: str) -> Mapping[str, float]:
+        if len(trained) == 3:
+            trained.append("stopped")
+            raise KeyboardInterrupt
+        trained.append(name)
+        return score_on_seeds(config, name)
+
+    with pytest.raises(KeyboardInterrupt):
+        score_finalists(worker.study, finalists, plan, base, train)
+    table = score_finalists(worker.study, finalists, plan, base, train)
+    whole = [name for name in trained if name != "stopped"]
+    assert len(whole) == len(set(whole)) == 2 * len(finalists)
+    again = score_finalists(worker.study, finalists, plan, base, train)
+    pd.testing.assert_frame_equal(table, again)
+    assert len(trained) == len(whole) + 1
+
+
+def test_seeds_are_fresh_and_the_mean_is_over_them() -> None:
+    plan = make_plan(num_trials=2, final={"num_configs": 0, "num_seeds": 3})
+    worker, base = run_study(plan), load_base()
+    seeds: set[int] = set()
+
+    def train(config: Config, name: str) -> Mapping[str, float]:
+        seeds.add(config.seed)
+        return score_on_seeds(config, name)
+
+    finalists = choose_finalists(worker.study, plan, base, num_blocks=NUM_BLOCKS)
+    table = score_finalists(worker.study, finalists, plan, base, train)
+    assert seeds == {base.seed + 1, base.seed + 2, base.seed + 3}
+    expected = 0.5 + base.train.lr + 0.01 * np.mean(sorted(seeds))
+    assert table["mean"].iloc[-1] == pytest.approx(expected)
+
+
+def test_settings_that_break_on_a_seed_are_told_and_cannot_win() -> None:
+    plan = make_plan(num_trials=3, final={"num_configs": 1, "num_seeds": 2})
+    worker, base = run_study(plan), load_base()
+    finalists = choose_finalists(worker.study, plan, base, num_blocks=NUM_BLOCKS)
+
+    def train(config: Config, name: str) -> Mapping[str, float]:
+        if name == f"{finalists[0].name}, seed 2":
+            raise TrialFailed("the loss became infinite")
+        is_broken = name.startswith(finalists[0].name)
+        return {SCORE: 0.99 if is_broken else 0.5}
+
+    table = score_finalists(worker.study, finalists, plan, base, train)
+    assert table["num_seeds"].tolist()[0] == 1 and "infinite" in table["reason"].iloc[0]
+    assert choose_best(table, plan.study) == 1
+
+    def fail(config: Config, name: str) -> Mapping[str, float]:
+        raise TrialFailed("the loss became infinite")
+
+    plan = make_plan(num_trials=3, name="wrens", final={"num_configs": 0, "num_seeds": 2})
+    worker = run_study(plan)
+    finalists = choose_finalists(worker.study, plan, base, num_blocks=NUM_BLOCKS)
+    assert (
+        choose_best(score_finalists(worker.study, finalists, plan, base, fail), plan.study) is None
+    )
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.7], [0.1, 0.2, 0.6], [0.3] * 4])
+def test_the_interval_is_students(values: list[float]) -> None:
+    found = summarise(values)
+    assert found["mean"] == pytest.approx(np.mean(values))
+    assert found["std"] == pytest.approx(np.std(values, ddof=1))
+    error = np.std(values, ddof=1) / math.sqrt(len(values))
+    half = found["half_interval_95"]
+    assert half is not None
+    if error:
+        low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error)
+        assert half == pytest.approx((high - low) / 2)
+
+
+def test_one_value_has_a_mean_and_no_interval() -> None:
+    assert summarise([0.5]) == {"mean": 0.5, "std": None, "half_interval_95": None}
+    assert summarise([])["mean"] is None
