@@ -29,9 +29,9 @@ from dcal.tuning.results import describe_state
 from dcal.tuning.space import apply
 from dcal.tuning.storage import Heartbeat, open_storage
 from dcal.tuning.study import find_study_key, open_study
+from pipelines.run_states import END_STATUS, STATE_TAG, STATES, end_run
 from pipelines.train import compute_run_fingerprint
-from pipelines.tune.states import END_STATUS, STATE_TAG, STATES, end_run
-from pipelines.tune.training import Ground, Job, Watch, build, make_run_key, open_job_run, train
+from pipelines.trainings import Ground, Job, Watch, build, make_run_key, open_job_run, train
 from pipelines.tune.trial import describe_trial, make_run_trial
 
 logger = logging.getLogger(__name__)

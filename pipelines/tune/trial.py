@@ -9,7 +9,7 @@ from dcal.data.datamodule import Loaders
 from dcal.tracking import Tracker
 from dcal.tuning.objective import RunTrial, Trial, TrialPruned, get_frozen, report_epoch
 from dcal.tuning.progress import find_origin
-from pipelines.tune.training import Ground, Job, Watch, train
+from pipelines.trainings import Ground, Job, Watch, train
 
 
 def make_run_trial(ground: Ground, *, score_key: str) -> RunTrial:

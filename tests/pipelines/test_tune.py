@@ -25,11 +25,11 @@ from dcal.tuning.progress import find_origin, list_counted
 from dcal.tuning.results import build_trials_table, describe_state
 from dcal.tuning.storage import Heartbeat
 from pipelines.compose import compose_tree
+from pipelines.trainings import count_inference_gmacs, find_folder, make_run_key
 from pipelines.tune import __main__ as tune
 from pipelines.tune.best import RESULTS, render_best
 from pipelines.tune.choose import CHOICE, choose, find_plan
 from pipelines.tune.study import Search, open_search, settle_runs, track_study
-from pipelines.tune.training import count_inference_gmacs, find_folder, make_run_key
 from tests.pipelines.tuned import SCORE, SPACE, make_tuning_project, write_plan
 
 COST = "cost/inference_gmacs"
@@ -205,7 +205,7 @@ def test_a_study_that_is_run_again_trains_nothing(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("nothing is to be trained")
 
-    monkeypatch.setattr("pipelines.tune.training.fit", refuse)
+    monkeypatch.setattr("pipelines.trainings.fit", refuse)
     search = tune.run(Path("experiments/tune/finches.yaml"), worker=0)
     assert {path.name: path.read_bytes() for path in RESULTS.iterdir()} == before
     assert_states_agree(search)

@@ -39,8 +39,8 @@ from dcal.tuning.objective import (
     is_out_of_memory,
 )
 from dcal.tuning.settings import COST_KEY
+from pipelines.run_states import State, end_run
 from pipelines.train import compute_run_fingerprint
-from pipelines.tune.states import State, end_run
 
 
 class Ground(NamedTuple):
