@@ -113,6 +113,7 @@ def _build_dcal(name: str, job: Job) -> DCAL:
         stride=None,
         drop_path=0.0,
         top_r=0.1,
+        patch_selection="rollout",
         readout="class" if name == "sa" else name.replace("explicit", "class"),
         glca_blocks=branches,
         pwca_blocks=12 * branches,

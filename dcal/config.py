@@ -100,6 +100,8 @@ class ModelConfig(Section):
     stride: Count | None  # patch stride; null = the patch size (no overlap)
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     top_r: Annotated[float, Field(gt=0, le=1)]  # share of patches GLCA keeps (paper: R)
+    # random: an ablation; other patches in each training step, the same ones at evaluation
+    patch_selection: Literal["rollout", "random"]
     readout: Literal["class", "local", "class_local"]
     glca_blocks: NaturalNumber  # M; 0 = no GLCA branch
     pwca_blocks: NaturalNumber  # T; 0 = no PWCA branch

@@ -31,6 +31,14 @@ def select_patches(
     return order[:, :num_local_queries]
 
 
+def draw_patches(
+    num_images: int, num_patches: int, num_local_queries: int, *, device: torch.device | str = "cpu"
+) -> Int[Tensor, "batch local"]:
+    """Return other patches for each image, by torch's generator (ours: the random ablation)."""
+    draws = torch.rand(num_images, num_patches, device=device)
+    return select_patches(draws, num_local_queries)
+
+
 def gather_rows(
     tokens: Float[Tensor, "batch tokens width"], indices: Int[Tensor, "batch rows"]
 ) -> Float[Tensor, "batch rows width"]:

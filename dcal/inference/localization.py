@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dcal.attention.selection import select_patches
 from dcal.metrics.localization import (
     area_share,
     chosen_on_mask,
@@ -43,7 +42,8 @@ def describe_choice(looking: Looking, model: DCAL) -> str:
     """Say whose choice the chosen patches are, or would be."""
     patches = f"{looking.chosen.shape[1]} of {model.num_patches} patches"
     if looking.is_chosen:
-        return f"GLCA choice: {patches}"
+        drawn = ", drawn at random" if model.is_selection_random else ""
+        return f"GLCA choice: {patches}{drawn}"
     reason = f"read-out {model.config.readout}" if model.config.glca_blocks else "GLCA off"
     return f"nothing is chosen ({reason}); top_r {model.config.top_r:g} would take {patches}"
 
@@ -68,7 +68,7 @@ def compute_looking(model: DCAL, images: Tensor, *, num_blocks: int | None) -> L
     compared = model.rollout(images, num_blocks)
     selection = model.rollout(images, get_selection_depth(model))
     # What the forward pass does as well, which would cost another pass.
-    chosen = select_patches(selection.flatten(1), model.num_local_queries)
+    chosen = model.choose_patches(selection.flatten(1), num_images=len(images))
     return Looking(
         compared.float().cpu(), selection.float().cpu(), chosen.cpu(), model.selects_patches
     )

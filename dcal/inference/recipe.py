@@ -18,6 +18,7 @@ _MODEL_KEYS = (
     "image_size",
     "stride",
     "top_r",
+    "patch_selection",
     "readout",
     "glca_blocks",
     "side_information",

@@ -57,7 +57,7 @@ def count_forward_macs(model: DCAL) -> ForwardCost:
         pwca -= shared_rows * width * width + 2 * tokens * width * width
     glca = _count_glca(model, tokens, width, hidden)
     rollout = 0
-    if model.selects_patches:
+    if model.rolls_out:
         depth = blocks - config.glca_blocks
         num_heads = get_attention(_first_block(model)).num_heads
         rollout = (depth - 1) * tokens * tokens * (width + num_heads)

@@ -23,7 +23,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dcal.attention.rollout import QueriesAndKeys, compute_class_row
-from dcal.attention.selection import count_local_queries, gather_rows, select_patches
+from dcal.attention.selection import (
+    count_local_queries,
+    draw_patches,
+    gather_rows,
+    select_patches,
+)
 from dcal.models.backbone import embed_tokens, get_grid_size
 from dcal.models.blocks import (
     attend_in_block,
@@ -83,10 +88,15 @@ class DCAL(nn.Module):
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.selects_patches = config.glca_blocks > 0 and config.readout != "class"
         self.num_local_queries = count_local_queries(config.top_r, self.num_patches)
+        self.is_selection_random = config.patch_selection == "random"
         self._check_depths()
         self.side = _build_side(config, backbone.embed_dim, num_cameras, num_views)
         self.sa_head = build_head(config.neck, backbone.embed_dim, num_classes)
         self._build_glca()
+        if self.selects_patches and self.is_selection_random:
+            # In the file of weights, so that the model keeps its answer. After the heads, whose
+            # initial weights are those of a model that selects by rollout.
+            self.register_buffer("patch_order", torch.randperm(self.num_patches))
         self.is_checkpointing = False
         self.card: dict[str, Any] = {}  # of a model loaded from a file: labels, preprocessing
 
@@ -214,7 +224,7 @@ class DCAL(nn.Module):
                 streams = self._run(run_last_block, block, streams, active, batch_size)
             else:
                 streams = self._run(run_block, block, streams, active)
-            if self.selects_patches and index < first_glca_block:
+            if self.rolls_out and index < first_glca_block:
                 recorded.append(self._record(block, before, streams))
         return _Trace(streams, entering, recorded)
 
@@ -243,8 +253,8 @@ class DCAL(nn.Module):
         local_indices = None
         rows = [] if self.config.readout == "local" else [tokens[:, :1]]
         if self.selects_patches:
-            scores = self._compute_patch_scores(trace.recorded)
-            local_indices = select_patches(scores, self.num_local_queries)
+            scores = self._compute_patch_scores(trace.recorded) if self.rolls_out else None
+            local_indices = self.choose_patches(scores, num_images=len(tokens))
             rows.append(gather_rows(tokens, local_indices + self.num_prefix_tokens))
         queries = torch.cat(rows, dim=1)
         glca_blocks = cast(list[Block], list(self.glca_blocks))
@@ -253,6 +263,28 @@ class DCAL(nn.Module):
             attended = attend_in_block(block, project_queries(block, queries), keys, values)
             queries = finish_block(block, queries, attended)
         return self._read_out(queries), local_indices
+
+    @property
+    def rolls_out(self) -> bool:
+        """Say whether a forward pass computes the rollout."""
+        return self.selects_patches and not self.is_selection_random
+
+    def choose_patches(self, scores: Tensor | None, *, num_images: int) -> Tensor:
+        """Return the patches that GLCA reads: (B, R) positions.
+
+        Args:
+            scores: (B, N) of the rollout that selects; not read with `patch_selection: random`.
+            num_images: B.
+        """
+        if not (self.selects_patches and self.is_selection_random):
+            assert scores is not None
+            return select_patches(scores, self.num_local_queries)
+        order = self.get_buffer("patch_order")
+        if self.training:
+            return draw_patches(
+                num_images, self.num_patches, self.num_local_queries, device=order.device
+            )
+        return order[: self.num_local_queries].expand(num_images, -1)
 
     def _read_out(self, queries: Tensor) -> Tensor:
         assert self.glca_norm is not None

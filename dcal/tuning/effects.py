@@ -43,17 +43,17 @@ _BRANCHES = Need(
 _LEARNED = _need("loss.weighting", "uncertainty", reason="fixed weights are not learned")
 _FIXED = _need("loss.weighting", "fixed", reason="learned weights do not read it")
 
+_LOCAL = _need(
+    "model.readout",
+    "local",
+    "class_local",
+    reason="with model.readout=class GLCA reads its class token alone, and the patches that top_r "
+    "selects cannot change the output",
+)
+
 NEEDS: Mapping[str, tuple[Need, ...]] = {
-    "model.top_r": (
-        _GLCA,
-        _need(
-            "model.readout",
-            "local",
-            "class_local",
-            reason="with model.readout=class GLCA reads its class token alone, and the patches "
-            "that top_r selects cannot change the output",
-        ),
-    ),
+    "model.top_r": (_GLCA, _LOCAL),
+    "model.patch_selection": (_GLCA, _LOCAL),
     "model.readout": (_GLCA,),
     "model.distractor": (_PWCA,),
     "model.stream": (_PWCA,),

@@ -5,7 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcal.attention.selection import count_local_queries, gather_rows, select_patches
+from dcal.attention.selection import (
+    count_local_queries,
+    draw_patches,
+    gather_rows,
+    select_patches,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +52,12 @@ def test_gather_takes_each_images_own_rows():
     tokens = torch.arange(24.0).reshape(2, 4, 3)
     gathered = gather_rows(tokens, torch.tensor([[3, 0], [1, 1]]))
     assert torch.equal(gathered, torch.stack((tokens[0, [3, 0]], tokens[1, [1, 1]])))
+
+
+def test_drawn_patches_are_distinct_and_each_equally_likely():
+    torch.manual_seed(0)
+    drawn = draw_patches(4000, 10, 3, device="cpu")
+    assert drawn.shape == (4000, 3)
+    assert (drawn.sort(dim=1).values.diff(dim=1) > 0).all()
+    # 1,200 expected of each; five standard deviations of a binomial are 145.
+    assert (drawn.flatten().bincount(minlength=10) - 1200).abs().max() < 145

@@ -51,6 +51,7 @@ def make_config(**changes: Any) -> Config:
             "stride": None,
             "drop_path": 0.0,
             "top_r": 0.3,
+            "patch_selection": "rollout",
             "readout": "class_local",
             "glca_blocks": 1,
             "pwca_blocks": 2,

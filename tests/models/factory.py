@@ -16,6 +16,7 @@ DEFAULTS = {
     "stride": None,
     "drop_path": 0.0,
     "top_r": 0.4,
+    "patch_selection": "rollout",
     "readout": "class_local",
     "glca_blocks": 1,
     "pwca_blocks": 4,

@@ -52,6 +52,7 @@ PARAMS: dict[str, Any] = {
         "stride": None,
         "drop_path": 0.0,
         "top_r": 0.3,
+        "patch_selection": "rollout",
         "readout": "class_local",
         "glca_blocks": 1,
         "pwca_blocks": 6,

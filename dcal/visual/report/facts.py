@@ -131,6 +131,8 @@ def _data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
 def _model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     model = inputs.config.model
     glca = f"{format_blocks(model.glca_blocks)}, read-out {model.readout}, top_r {model.top_r}"
+    if model.patch_selection == "random":
+        glca += " drawn at random"
     if model.glca_blocks and model.readout == "class":
         glca = f"{format_blocks(model.glca_blocks)}, read-out class (top_r has no effect)"
     pwca = (
