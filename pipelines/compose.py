@@ -34,8 +34,8 @@ from dcal.write_errors import WriteError
 
 EXPERIMENTS = Path("experiments")
 PARAMS = Path("params.yaml")
-# Plans of studies lie beside the groups; they are searched, not composed.
-PLANS = "tune"
+# Plans of studies and grids of ablations lie beside the groups; they are run, not composed.
+PLANS, GRIDS = "tune", "grid"
 # The settings that won the last study, which stage tune writes.
 BEST = Path("results/tune/best.yaml")
 FIRST_LINE = "# compose:"
@@ -216,7 +216,9 @@ def _list_groups(experiments: Path) -> dict[str, list[str]]:
         raise ConfigError(
             f"{experiments / 'config.yaml'}: no such file; run this in the folder of dvc.yaml"
         )
-    folders = sorted(p for p in experiments.iterdir() if p.is_dir() and p.name != PLANS)
+    folders = sorted(
+        p for p in experiments.iterdir() if p.is_dir() and p.name not in (PLANS, GRIDS)
+    )
     groups = {f.name: sorted(file.stem for file in f.glob("*.yaml")) for f in folders}
     return groups | {PLANS: [BEST.stem]}
 

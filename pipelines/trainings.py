@@ -1,4 +1,4 @@
-"""One training of a study: its checkpoints, its run in MLflow, its scores (ours).
+"""One training of a study or a grid: its checkpoints, its run in MLflow, its scores (ours).
 
 What it trains is what stage train would, with the same fingerprint; nothing of results/train and
 runs/train is touched.
@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -44,10 +43,10 @@ from pipelines.train import compute_run_fingerprint
 
 
 class Ground(NamedTuple):
-    """What all trainings of a study share."""
+    """What all trainings of a study or a grid share."""
 
-    study_name: str
-    study_key: str  # of the parent run in MLflow
+    tags: dict[str, str]  # of each run in MLflow
+    parent_key: str  # of the run in MLflow that theirs lie below
     pictures: Pictures
     environment: Environment
     should_stop: ShouldStop  # asked between steps; a text is the reason
@@ -56,8 +55,8 @@ class Ground(NamedTuple):
 class Job(NamedTuple):
     """One training."""
 
-    name: str  # unique in the study, such as `trial 7`
-    kind: str  # the tag dcal.kind: trial or final
+    name: str  # unique below the parent run, such as `trial 7`
+    kind: str  # the tag dcal.kind: trial, final or ablation
     config: Config
     tags: dict[str, str] = {}
 
@@ -69,13 +68,27 @@ class Watch(NamedTuple):
     should_stop: ShouldStop
 
 
+class Trained(NamedTuple):
+    """A training that came to its end."""
+
+    model: DCAL  # of the chosen epoch
+    loaders: Loaders
+    scores: dict[str, float]  # of that epoch, and the cost of inference
+    history: pd.DataFrame  # what results/train/history.csv would be
+    num_steps: int
+    train_seconds: float
+    selected_epoch: int  # counted from 0
+
+
+# Given what was trained, returns further scores; what it keeps outlives the checkpoints.
+Conclude = Callable[[Trained], dict[str, float]]
 # Given the loaders and the tracker of the run; the steps of an epoch follow from the loaders.
 MakeWatch = Callable[[Loaders, Tracker], Watch]
 
 
-def make_run_key(study_key: str, job_name: str) -> str:
+def make_run_key(parent_key: str, job_name: str) -> str:
     """Return what names a training towards MLflow, whichever process carries it out."""
-    return hashlib.sha256(f"{study_key}/{job_name}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{parent_key}/{job_name}".encode()).hexdigest()[:32]
 
 
 def find_folder(fingerprint: str, run_key: str) -> CheckpointFolder:
@@ -83,8 +96,12 @@ def find_folder(fingerprint: str, run_key: str) -> CheckpointFolder:
     return CheckpointFolder(checkpoints_root() / f"{fingerprint}-{run_key[:8]}")
 
 
-def train(job: Job, ground: Ground, make_watch: MakeWatch) -> dict[str, float]:
+def train(
+    job: Job, ground: Ground, make_watch: MakeWatch, conclude: Conclude = lambda trained: {}
+) -> dict[str, float]:
     """Train or go on, and return the scores of the epoch that `train.selection` chooses.
+
+    `conclude` adds scores of its own; where it fails the training counts as not done.
 
     Checkpoints are freed unless the training may go on: after an interrupt, or a mistake of the
     user, after which the same trial is tried again.
@@ -93,21 +110,22 @@ def train(job: Job, ground: Ground, make_watch: MakeWatch) -> dict[str, float]:
         TrialFailed: The loss or a weight is no number.
         KeyboardInterrupt: `ground.should_stop` or the watch gave a reason.
     """
-    run_key = make_run_key(ground.study_key, job.name)
+    run_key = make_run_key(ground.parent_key, job.name)
     fingerprint = compute_run_fingerprint(job.config, data_digest=ground.pictures.report.digest)
     folder = find_folder(fingerprint, run_key)
     with folder.hold():
         try:
             with _track(job, ground, fingerprint=fingerprint, folder=folder) as tracker:
                 _open_state(folder, run_key, ground)
-                scores = _fit(job.config, ground, folder, tracker, make_watch)
-                tracker.log_scores(_name_scores(scores))
+                trained = _fit(job.config, ground, folder, tracker, make_watch)
+                concluded = conclude(trained)
+                tracker.log_scores({**_name_scores(trained.scores), **concluded})
         except BaseException as error:
             if not _may_go_on(error):
                 folder.remove_files()
             raise
         folder.remove_files()
-    return scores
+    return {**trained.scores, **concluded}
 
 
 def build(config: Config, pictures: Pictures) -> tuple[Loaders, DCAL]:
@@ -137,7 +155,7 @@ def _fit(
     folder: CheckpointFolder,
     tracker: Tracker,
     make_watch: MakeWatch,
-) -> dict[str, float]:
+) -> Trained:
     loaders, model = build(config, ground.pictures)
     gmacs = count_inference_gmacs(model)
     watch = make_watch(loaders, tracker)
@@ -149,12 +167,20 @@ def _fit(
         raise TrialFailed(str(error).partition(";")[0]) from None
     except (TrainingStopped, SystemExit) as error:  # Lightning makes the latter of a second Ctrl-C
         raise KeyboardInterrupt(str(error)) from None
-    return {**_read_scores(history, result), COST_KEY: gmacs}
+    table = pd.read_csv(history)  # the epochs before an interruption are in it, too
+    scores = {**_read_scores(table, result), COST_KEY: gmacs}
+    return Trained(
+        result.model,
+        loaders,
+        scores,
+        table,
+        num_steps=result.num_steps,
+        train_seconds=result.train_seconds,
+        selected_epoch=result.selected_epoch,
+    )
 
 
-def _read_scores(history: Path, result: TrainingResult) -> dict[str, float]:
-    """Return the scores of the chosen epoch, those of epochs before an interruption among them."""
-    table = pd.read_csv(history)
+def _read_scores(table: pd.DataFrame, result: TrainingResult) -> dict[str, float]:
     chosen = table[table["epoch"] == result.selected_epoch]
     keys = [str(key) for key in chosen if str(key) in result.scores]
     return {key: float(chosen[key].dropna().iloc[-1]) for key in keys}
@@ -190,19 +216,19 @@ def _track(
 
 
 def open_job_run(job: Job, ground: Ground, *, fingerprint: str) -> Tracker:
-    """Return the tracker of a job's run below the study's."""
+    """Return the tracker of a job's run below the parent's."""
     tracker = start_run(
         job.config,
         environment=ground.environment,
         fingerprint=fingerprint,
         data_digest=ground.pictures.report.digest,
-        run_key=make_run_key(ground.study_key, job.name),
+        run_key=make_run_key(ground.parent_key, job.name),
         started=datetime.now(UTC),  # of the first attempt, whose journal says when
         kind=job.kind,
         name_suffix=job.name,
-        parent_key=ground.study_key,
+        parent_key=ground.parent_key,
     )
-    tracker.set_tags({"dcal.study": ground.study_name, **job.tags})
+    tracker.set_tags({**ground.tags, **job.tags})
     return tracker
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from dcal.config import ConfigError, load_config, parse_config, read_yaml
 from pipelines.compose import (
+    GRIDS,
     PLANS,
     check_params,
     compose_tree,
@@ -21,11 +22,15 @@ from pipelines.compose import (
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / "experiments"
 FOLDERS = sorted(path for path in EXPERIMENTS.iterdir() if path.is_dir())
-GROUPS = [path for path in FOLDERS if path.name != PLANS]
+GROUPS = [path for path in FOLDERS if path.name not in (PLANS, GRIDS)]
 # Options that the default data set, which is of classes, refuses.
 FOR_REID = [("loss", "reid"), ("train", "reid"), ("train", "vehicles")]
 OPTIONS = [(group.name, file.stem) for group in GROUPS for file in sorted(group.glob("*.yaml"))]
-STUDIES = [(PLANS, file.stem) for file in sorted((EXPERIMENTS / PLANS).glob("*.yaml"))]
+STUDIES = [
+    (folder, file.stem)
+    for folder in (PLANS, GRIDS)
+    for file in sorted((EXPERIMENTS / folder).glob("*.yaml"))
+]
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)

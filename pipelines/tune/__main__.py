@@ -22,7 +22,7 @@ from pipelines.guard import hold_stage, watch_for_reasons_to_stop
 from pipelines.inputs import read_inputs, require_unchanged
 from pipelines.stage import run_stage
 from pipelines.tune.best import write_results
-from pipelines.tune.choose import find_plan
+from pipelines.tune.choose import CHOICE
 from pipelines.tune.pictures import draw_study
 from pipelines.tune.study import Search, open_search, run_final_round, settle_runs, track_study
 
@@ -39,7 +39,7 @@ def main(
     """Run a study until its budget is spent, and write what it found."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    path = plan or find_plan()
+    path = plan or CHOICE.find()
     if worker:
         run(path, worker=worker)
         return

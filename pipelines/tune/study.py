@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +12,7 @@ import pandas as pd
 
 from dcal.config import Config, load_config
 from dcal.data.datamodule import Loaders, open_pictures
-from dcal.tracking import Tracker, describe_environment, read_last_words, start_run
+from dcal.tracking import Tracker, describe_environment, read_last_words
 from dcal.training.checkpoints import list_folders
 from dcal.training.fit import choose_scored_split
 from dcal.training.resume import ShouldStop
@@ -29,13 +27,13 @@ from dcal.tuning.results import describe_state
 from dcal.tuning.space import apply
 from dcal.tuning.storage import Heartbeat, open_storage
 from dcal.tuning.study import find_study_key, open_study
+from pipelines.parent_run import track_parent
 from pipelines.run_states import END_STATUS, STATE_TAG, STATES, end_run
 from pipelines.train import compute_run_fingerprint
 from pipelines.trainings import Ground, Job, Watch, build, make_run_key, open_job_run, train
 from pipelines.tune.trial import describe_trial, make_run_trial
 
 logger = logging.getLogger(__name__)
-PARENT_SECONDS = 15.0
 
 
 class Search(NamedTuple):
@@ -84,7 +82,7 @@ def open_search(
     )
     device = resolve_runtime(base.train).device_name
     ground = Ground(
-        plan.study.name,
+        {"dcal.study": plan.study.name},
         find_study_key(study),
         pictures,
         describe_environment(device=device),
@@ -95,35 +93,15 @@ def open_search(
     return Search(plan, base, driver, ground, model.num_blocks)
 
 
-@contextmanager
-def track_study(search: Search) -> Iterator[Tracker]:
+def track_study(search: Search) -> AbstractContextManager[Tracker]:
     """Open the study's run, which those of its trials lie below; worker 0 closes it as it ended."""
-    tracker = start_run(
+    return track_parent(
         search.base,
-        environment=search.ground.environment,
-        fingerprint=compute_run_fingerprint(
-            search.base, data_digest=search.ground.pictures.report.digest
-        ),
-        data_digest=search.ground.pictures.report.digest,
-        run_key=search.ground.study_key,
-        started=datetime.now(UTC),
+        search.ground,
         kind="study",
         name_suffix=f"study {search.plan.study.name}",
+        closes=search.worker.worker == 0,
     )
-    tracker.set_tags({"dcal.study": search.plan.study.name})
-    _wait_for_id(tracker)
-    if search.worker.worker:
-        yield tracker
-        return
-    try:
-        yield tracker
-    except (KeyboardInterrupt, SystemExit):
-        tracker.end("KILLED")
-        raise
-    except BaseException:
-        tracker.end("FAILED")
-        raise
-    tracker.end()
 
 
 def settle_runs(search: Search) -> None:
@@ -139,7 +117,7 @@ def settle_runs(search: Search) -> None:
         state = STATES[word]
         overrides = trial.user_attrs.get(OVERRIDES, {})
         job = describe_trial(find_origin(trial), apply(search.base, overrides))
-        run_key = make_run_key(search.ground.study_key, job.name)
+        run_key = make_run_key(search.ground.parent_key, job.name)
         said = read_last_words(run_key)
         if said is None or (said[0], said[1].get(STATE_TAG)) != (END_STATUS[state], state):
             fingerprint = compute_run_fingerprint(
@@ -175,13 +153,6 @@ def _require_held_out(base: Config, loaders: Loaders) -> None:
             "dataset.val_ratio above 0 and train.selection to val or last; got "
             f"train.selection={base.train.selection}"
         )
-
-
-def _wait_for_id(tracker: Tracker) -> None:
-    # A trial's run is made below this one, and what waits for it would say so in a warning.
-    end = time.monotonic() + PARENT_SECONDS
-    while tracker.run_key and tracker.run_id is None and time.monotonic() < end:
-        time.sleep(0.05)
 
 
 def _free_checkpoints(run_key: str) -> None:

@@ -24,11 +24,12 @@ from dcal.tuning.errors import TuningError
 from dcal.tuning.progress import find_origin, list_counted
 from dcal.tuning.results import build_trials_table, describe_state
 from dcal.tuning.storage import Heartbeat
+from pipelines.choices import ChoiceError
 from pipelines.compose import compose_tree
 from pipelines.trainings import count_inference_gmacs, find_folder, make_run_key
 from pipelines.tune import __main__ as tune
 from pipelines.tune.best import RESULTS, render_best
-from pipelines.tune.choose import CHOICE, choose, find_plan
+from pipelines.tune.choose import CHOICE
 from pipelines.tune.study import Search, open_search, settle_runs, track_study
 from tests.pipelines.tuned import SCORE, SPACE, make_tuning_project, write_plan
 
@@ -217,7 +218,7 @@ def test_a_trial_that_left_nothing_said_gets_its_run_and_its_disk_is_freed(study
 
     study.study.add_trial(create_trial(state=TrialState.FAIL))
     number = len(study.study.trials) - 1
-    folder = find_folder("f" * 12, make_run_key(study.ground.study_key, f"trial {number}"))
+    folder = find_folder("f" * 12, make_run_key(study.ground.parent_key, f"trial {number}"))
     with folder.hold(), folder.write(step=1) as path:
         path.write_text("weights")
     with track_study(study):
@@ -286,15 +287,15 @@ def test_a_study_of_accuracy_and_cost_hands_on_its_front(
 def test_a_plan_is_chosen_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_plan()
-    CHOICE.parent.mkdir(parents=True)
-    CHOICE.write_text("# Why.\nplan: wrens\n")
-    choose("finches")
-    assert CHOICE.read_text() == "# Why.\nplan: finches\n"
-    assert find_plan() == Path("experiments/tune/finches.yaml")
+    CHOICE.path.parent.mkdir(parents=True)
+    CHOICE.path.write_text("# Why.\nplan: wrens\n")
+    CHOICE.write("finches")
+    assert CHOICE.path.read_text() == "# Why.\nplan: finches\n"
+    assert CHOICE.find() == Path("experiments/tune/finches.yaml")
     with pytest.raises(TuningError, match=r"finchs.yaml: no such file, did you mean finches\?"):
-        choose("finchs")
-    with pytest.raises(TuningError, match=r"PLAN=\.\./x: expected the name of a file"):
-        choose("../x")
+        CHOICE.write("finchs")
+    with pytest.raises(ChoiceError, match=r"PLAN=\.\./x: expected the name of a file"):
+        CHOICE.write("../x")
 
 
 def test_an_interrupted_study_goes_on_with_the_same_trial_run_and_numbers(

@@ -1,0 +1,1 @@
+"""The opt-in pipeline that trains a grid of arms and seeds (ours)."""

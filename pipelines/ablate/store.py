@@ -1,0 +1,64 @@
+"""What finished trainings of grids gave, kept so that none is repeated (ours).
+
+A training is known by its fingerprint, so that the baseline of two grids is trained once, and a
+grid whose budget was spent goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from dcal.config import Config, Section
+from dcal.paths import render_json, work_root, write_json
+
+FOLDER = "runs/ablate"  # of the work root
+
+
+class Finished(Section):
+    """One training that came to its end."""
+
+    fingerprint: str
+    epochs: int
+    steps: int
+    seconds: float
+    selected_epoch: int  # counted from 0
+    scores: dict[str, float]  # <split>/<branch>/<metric> of the chosen epoch; empty where it failed
+    curves: list[dict[str, Any]]  # a record an epoch: epoch and the history's columns
+    reason: str = ""  # why there are no scores
+
+
+def find_finished(fingerprint: str, config: Config) -> Finished | None:
+    """Return what a training gave; None where it was not carried out in this work root."""
+    path = _locate(fingerprint, config)
+    if not path.is_file():
+        return None
+    return Finished.model_validate(json.loads(path.read_text(encoding="utf-8")))
+
+
+def keep_finished(finished: Finished, config: Config) -> None:
+    """Keep what a training gave."""
+    write_json(_locate(finished.fingerprint, config), finished.model_dump(mode="json"))
+
+
+def find_ratio(key: str) -> float | None:
+    """Return a ratio of step times that was measured here before, or None."""
+    path = _root() / f"ratio-{key}.json"
+    return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def keep_ratio(key: str, ratio: float) -> None:
+    """Keep a ratio of step times, so that all seeds of an arm have the same epochs."""
+    write_json(_root() / f"ratio-{key}.json", ratio)
+
+
+def _locate(fingerprint: str, config: Config) -> Path:
+    # The fingerprint tells of the training alone, and the scores follow from section evaluate too.
+    text = render_json(config.evaluate.model_dump(mode="json"))
+    return _root() / f"{fingerprint}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
+
+
+def _root() -> Path:
+    return work_root() / FOLDER
