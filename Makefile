@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup repro report tune dashboard share receive test test-slow check format gc ui \
+.PHONY: help setup repro report tune dashboard ablate share receive test test-slow check format gc ui \
 	sync lab compose bench lock
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -35,6 +35,10 @@ report: setup ## pages of a run: make report RUN=<experiment, commit, MLflow run
 tune: setup ## search settings: make tune PLAN=architecture; see experiments/tune
 	@python -m pipelines.tune.choose "$${PLAN:-}"
 	@dvc repro pipelines/tune/dvc.yaml $(ARGS)
+
+ablate: setup ## compare arms over seeds: make ablate GRID=top_r; see experiments/grid
+	@python -m pipelines.ablate.choose "$${GRID:-}"
+	@dvc repro pipelines/ablate/dvc.yaml $(ARGS)
 
 dashboard: PORT := 8080
 dashboard: setup ## studies on http://127.0.0.1:8080, or make dashboard PORT=8081

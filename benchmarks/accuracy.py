@@ -19,12 +19,10 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import argparse
-import functools
 import json
 import math
 import shlex
 import statistics
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,12 +31,11 @@ import torch
 from scipy import stats
 
 from benchmarks.scores import REID_METRICS, compute_chance, score_model, score_plain_features
-from dcal.attention.pairing import draw_pairing
+from dcal.ablation.step_time import measure_step_ratio
 from dcal.config import Config, load_config, parse_config
 from dcal.data.datamodule import Pictures, build_loaders, open_pictures
 from dcal.models import build_model
 from dcal.models.backbone import get_normalisation
-from dcal.models.dcal import DCAL
 from dcal.tracking.environment import describe_environment
 from dcal.training.fit import Outlets, fit
 from dcal.training.runtime import resolve_runtime
@@ -65,7 +62,7 @@ def main() -> None:
             device=resolve_runtime(config.train).device_name
         ).model_dump(mode="json"),
         "chance": compute_chance(pictures, config),
-        "step_time_ratio": measure_step_ratio(config, pictures),
+        "step_time_ratio": measure_ratio(config, pictures),
         "neighbours": score_plain_features(pictures, config),
         "runs": [],
     }
@@ -91,30 +88,10 @@ def configure_arm(arm: str, config: Config, *, seed: int, epochs: int) -> Config
     return parse_config(tree)
 
 
-def measure_step_ratio(config: Config, pictures: Pictures, *, rounds: int = 8) -> float:
-    """Return the median ratio of a DCAL step's time to one of SA alone, run in turn."""
-    steps = []
-    for arm in ("dcal", "sa_steps"):
-        changed = configure_arm(arm, config, seed=0, epochs=1)
-        model = build_model(changed.model, len(pictures.report.class_names)).train()
-        images = torch.randn(config.train.batch_size, 3, *config.model.image_size)
-        pairing = draw_pairing(len(images), seed=0, step=0) if changed.model.pwca_blocks else None
-        steps.append(functools.partial(_run_step, model, images, pairing))
-    ratios = []
-    for _ in range(rounds + 1):
-        times = []
-        for step in steps:
-            started = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - started)
-        ratios.append(times[0] / times[1])
-    return statistics.median(ratios[1:])
-
-
-def _run_step(model: DCAL, images: torch.Tensor, pairing: torch.Tensor | None) -> None:
-    output = model(images, distractor_indices=pairing)
-    logits = [output.sa_logits, output.glca_logits, output.pwca_logits]
-    torch.stack([part.logsumexp(1).mean() for part in logits if part is not None]).sum().backward()
+def measure_ratio(config: Config, pictures: Pictures) -> float:
+    """Return how much longer a step of DCAL takes than one of SA alone."""
+    dcal, alone = (configure_arm(arm, config, seed=0, epochs=1) for arm in ("dcal", "sa_steps"))
+    return measure_step_ratio(dcal, alone, num_classes=len(pictures.report.class_names))
 
 
 def run_arm(

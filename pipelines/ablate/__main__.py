@@ -37,6 +37,8 @@ def main(
 ) -> None:
     """Train what is left of a grid, and write its tables."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # Of the weights that each training starts from it would say the same again and again.
+    logging.getLogger("dcal.models.build").setLevel(logging.WARNING)
     with hold_stage(STAGE):
         inputs = read_inputs(STAGE, PIPELINE)
         run(grid or CHOICE.find())

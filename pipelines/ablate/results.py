@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from dcal.analysis.ablations import summarise_scores
+from dcal.analysis.drawn import DRAWN_SOURCES
 from dcal.config import Config
 from dcal.paths import write_atomically, write_json
 from dcal.training.branches import choose_score_name
-from dcal.visual.report.inputs import DRAWN_SOURCES
 from pipelines.ablate.run import Ablation, Cell
 from pipelines.ablate.store import Finished
 

@@ -10,13 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from dcal.analysis.drawn import DRAWN_SOURCES
 from dcal.config import Config
 from dcal.data.index import IndexReport
 from dcal.tracking import RunRecord
 from dcal.visual.figures import BRANCH_NAMES
-
-# Sources whose pictures a program drew; a score on them says nothing about photographs.
-DRAWN_SOURCES = ("birds", "vehicles")
 
 
 @dataclass(frozen=True)
