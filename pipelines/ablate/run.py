@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dcal.ablation.arms import Arm, build_arms, extend_arm
-from dcal.ablation.grid import Grid, load_grid
+from dcal.ablation.grid import Grid, GridError, load_grid
 from dcal.ablation.step_time import measure_step_ratio
 from dcal.config import Config, load_config
 from dcal.data.datamodule import Loaders, open_pictures
 from dcal.paths import render_json
+from dcal.sentences import to_one_line
 from dcal.tracking import Tracker, describe_environment
 from dcal.training.fit import choose_scored_split
 from dcal.training.resume import ShouldStop
 from dcal.training.runtime import resolve_runtime
-from dcal.tuning.objective import TrialFailed
+from dcal.tuning.objective import TrialFailed, is_out_of_memory
 from pipelines.ablate.scores import collect_curves, score_test_split
 from pipelines.ablate.store import (
     Finished,
@@ -118,6 +119,7 @@ def carry_out(ablation: Ablation, cell: Cell) -> Finished:
     """Train one cell and keep what it gave; a loss that is no number is kept as the reason.
 
     Raises:
+        GridError: Memory ran out.
         KeyboardInterrupt: The user or the hours stopped it; its checkpoints stay.
     """
     if reason := ablation.ground.should_stop():
@@ -141,6 +143,13 @@ def carry_out(ablation: Ablation, cell: Cell) -> Finished:
         kept = [_describe_failure(cell, str(error))]
         keep_finished(kept[0], cell.config)
         logger.warning("%s failed: %s", cell.name, error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise GridError(
+            f"{cell.name}: memory ran out ({to_one_line(str(error))}); what is done is kept; give "
+            "all arms a smaller train.batch_size (base), or leave this one out"
+        ) from None
     return kept[0]
 
 

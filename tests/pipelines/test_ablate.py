@@ -11,13 +11,17 @@ import pandas as pd
 import pytest
 import yaml
 
+from dcal.ablation.grid import GridError
 from dcal.config import load_config
 from dcal.training.checkpoints import list_folders
+from pipelines import evaluate, train
 from pipelines.ablate import __main__ as ablate
 from pipelines.ablate import run as running
 from pipelines.ablate.results import RESULTS
 from pipelines.ablate.run import Ablation, open_ablation
 from pipelines.ablate.scores import collect_curves
+from tests.pipelines.test_reid import TRAIN as REID
+from tests.pipelines.test_reid import make_vehicles
 from tests.pipelines.test_tune import list_runs
 from tests.pipelines.tuned import make_tuning_project
 
@@ -210,6 +214,20 @@ def test_a_mistake_in_the_last_arm_is_found_before_the_first_training(
     assert names == []
 
 
+def test_a_training_that_runs_out_of_memory_ends_the_grid_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = prepare(tmp_path, monkeypatch, vary={}, same_time=[], seeds=[0])
+
+    def run_out(*args: Any) -> dict[str, float]:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr(running, "train", run_out)
+    with pytest.raises(GridError, match=r"dcal, seed 0: memory ran out \(.*smaller train.batch"):
+        ablate.run(path)
+    assert not list((tmp_path / "work" / "runs" / "ablate").glob("*.json"))
+
+
 def test_the_ratio_of_step_times_is_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +236,25 @@ def test_the_ratio_of_step_times_is_measured_once(
     monkeypatch.setattr(running, "measure_step_ratio", lambda *args, **options: 9.0)
     second = open_ablation(path, should_stop=lambda: None)
     assert first.ratios == second.ratios == {"sa_only": 1.5}
+
+
+@pytest.mark.parametrize("kind", ["fgvc", "reid"])
+def test_the_baseline_scores_what_the_stages_train_and_evaluate_score(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = prepare(tmp_path, monkeypatch, vary={}, same_time=[], seeds=[0])
+    if kind == "reid":
+        reid = {"triplet": "soft"}
+        make_vehicles(tmp_path, monkeypatch, train=REID, loss=reid, model={"neck": "bnneck"})
+    ablate.run(path)
+    train.main()
+    evaluate.main()
+    metrics = json.loads(Path("results/evaluate/metrics.json").read_text())
+    scores = pd.read_csv(RESULTS / "mine" / "scores.csv").query("arm == 'dcal'")
+    assert len(scores) >= 12
+    for row in scores.itertuples():
+        expected = metrics[f"test/{row.branch}/{row.metric}"]
+        assert row.value == pytest.approx(expected, rel=1e-5), row
 
 
 def test_curves_are_means_over_an_epoch_without_what_was_not_logged() -> None:
