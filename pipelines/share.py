@@ -29,9 +29,10 @@ from pipelines.stage import run_stage
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+PIPELINE = "dvc.yaml"
 NAME = "share"  # of the remote in .dvc/config.local
 PRIVATE = "private"  # of the remote that is a folder of this clone
-OWN_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
+OWN_FILES = (PIPELINE, "dvc.lock", "params.yaml")
 NUM_NAMED = 5
 Remote = Annotated[str, typer.Argument(help="a folder, an address, or a DVC remote's name")]
 RunName = Annotated[str, typer.Option("--run", help="bring this run's files into the cache alone")]
@@ -72,7 +73,7 @@ def share(remote: str) -> None:
         if missing:
             raise ShareError(f"{missing}: not in the DVC cache; make it again with: make repro")
         _say_count(repo.push(remote=name), f"copied to {place}")
-        stale = ", ".join(repo.status())
+        stale = ", ".join(repo.status(targets=[PIPELINE]))
         if stale:
             logger.warning("not up to date here, so a clone will run: %s", stale)
         private = ", ".join(out.def_path for out in outs if out.remote == PRIVATE)
@@ -196,7 +197,12 @@ def _require_folder(text: str, *, writes: bool) -> Path:
 
 def _list_outs(repo: Any) -> list[Any]:
     """Return the outs that the cache holds; git has the others."""
-    return [out for out in repo.index.outs if out.use_cache]
+    return [out for stage in _list_stages(repo) for out in stage.outs if out.use_cache]
+
+
+def _list_stages(repo: Any) -> list[Any]:
+    """Return what a bare `dvc repro` runs; opt-in pipelines lie in files of their own."""
+    return [stage for stage in repo.index.stages if stage.path_in_repo == PIPELINE]
 
 
 def _name_missing(outs: Sequence[Any]) -> str:
@@ -208,7 +214,7 @@ def _name_missing(outs: Sequence[Any]) -> str:
 
 def _require_committed(repo: Any) -> None:
     """Refuse while git lacks what the results were made from, or what tells of them."""
-    stages = repo.index.stages
+    stages = _list_stages(repo)
     paths = {dep.def_path for stage in stages for dep in stage.deps}
     paths |= {out.def_path for stage in stages for out in stage.outs if not out.use_cache}
     done = subprocess.run(

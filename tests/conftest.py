@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.project import STAGES, Project, clone
 
@@ -48,19 +49,29 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a clone whose whole pipeline ran once at smoke size; do not change it, copy it."""
-    project = clone(tmp_path_factory.mktemp("finished") / "project")
-    project.compose("preset=smoke")
-    assert project.repro() == STAGES
-    return project
+    return make_once("finished", tmp_path_factory, "preset=smoke")
 
 
 @pytest.fixture(scope="session")
 def finished_reid(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a clone whose Re-ID pipeline ran once at smoke size; do not change it, copy it."""
-    project = clone(tmp_path_factory.mktemp("finished_reid") / "project")
-    project.compose("preset=reid", "dataset=vehicles_smoke", "train.epochs=2")
-    assert project.repro() == STAGES
-    return project
+    arguments = ("preset=reid", "dataset=vehicles_smoke", "train.epochs=2")
+    return make_once("finished_reid", tmp_path_factory, *arguments)
+
+
+def make_once(name: str, factory: pytest.TempPathFactory, *arguments: str) -> Project:
+    """Return this worker's own copy of a project that the first of all workers ran."""
+    base = factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    done = common / f"{name}.done"
+    project = Project(common / f"{name}_by_one")
+    with FileLock(done.with_suffix(".lock")):
+        if not done.exists():
+            clone(project.folder)
+            project.compose(*arguments)
+            assert project.repro() == STAGES
+            done.touch()
+    return project.copy(factory.mktemp(name) / "project")
 
 
 @pytest.fixture(scope="session")

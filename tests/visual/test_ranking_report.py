@@ -122,6 +122,7 @@ def test_the_advice_is_about_identities_and_that_of_the_readme(
     command = steps["Your own pictures"]["command"].removesuffix("\ndvc repro")
     assert "preset=reid dataset=market" in command and command in readme
     assert steps["Search pictures without labels"]["command"] in readme
+    assert all(line in readme for line in steps["Compare"]["command"].splitlines())
     assert "for every class" not in read(inputs)
 
 

@@ -72,8 +72,9 @@ def _build_experiments(inputs: ReportInputs) -> list[dict[str, str]]:
     steps = [
         {
             "heading": "Compare",
-            "text": "Parameters and scores of all experiments, or against the last commit.",
-            "command": "dvc exp show\ndvc metrics diff",
+            "text": "Scores of all experiments beside a setting, or against the last commit.",
+            "command": "dvc exp show --drop . --keep Exp --keep 'test/.*/(top1|mean_ap)' "
+            "--keep model.top_r\ndvc metrics diff --all --no-path",
         },
     ]
     if model.glca_blocks and model.readout != "class":
