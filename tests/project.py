@@ -85,7 +85,11 @@ def clone(folder: Path) -> Project:
     ).stdout
     for name in filter(None, listed.split("\0")):
         # A fresh clone has no results; those of this tree are not of the smoke preset.
-        if (ROOT / name).is_file() and not name.startswith("results/") and name != "dvc.lock":
+        if (
+            (ROOT / name).is_file()
+            and not name.startswith("results/")
+            and not name.endswith("dvc.lock")
+        ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     project = Project(folder)

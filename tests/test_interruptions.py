@@ -117,7 +117,7 @@ def test_params_edited_while_it_trains_fail_the_stage_and_the_finished_run_is_ke
     assert process.returncode != 0
     assert "params.yaml: model.top_r was 0.3 and is 0.5" in said and "Traceback" not in said
     assert not (project.folder / "runs/train/model.safetensors").exists()
-    assert "train" in project.run("dvc", "status", "--json")
+    assert "train" in project.run("dvc", "status", "--json", "dvc.yaml")
     path.write_text(before)
     said = project.run("dvc", "repro", "train")
     assert "going on from step 24" in said and "epoch 6/6" not in said

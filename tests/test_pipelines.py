@@ -120,7 +120,7 @@ def test_an_edit_makes_only_the_stages_stale_that_use_it(
     project = finished.copy(tmp_path / "project")
     path = project.folder / place
     path.write_text(path.read_text() + "\n# A remark.\n")
-    assert set(json.loads(project.run("dvc", "status", "--json"))) == expected
+    assert set(json.loads(project.run("dvc", "status", "--json", "dvc.yaml"))) == expected
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_cannot_change_a_model_does_not_train_anew(
     project.compose("preset=smoke", change)
     # What prepare makes of it is looked at too: train depends on the table alone.
     project.repro("prepare")
-    stale = set(json.loads(project.run("dvc", "status", "--json")))
+    stale = set(json.loads(project.run("dvc", "status", "--json", "dvc.yaml")))
     assert "report" in stale and not stale & {"prepare", "train", "evaluate"}
 
 
