@@ -42,7 +42,7 @@ ablate: setup ## compare arms over seeds: make ablate GRID=top_r; see experiment
 
 dashboard: PORT := 8080
 dashboard: setup ## studies on http://127.0.0.1:8080, or make dashboard PORT=8081
-	@python -m pipelines.init
+	@python -m pipelines.init --port $(PORT) --target dashboard
 	@optuna-dashboard --host 127.0.0.1 --port $(PORT) \
 		"$${DCAL_OPTUNA_URL:-sqlite:///$(WORK_ROOT)/optuna.db}" $(ARGS)
 

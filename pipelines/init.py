@@ -1,6 +1,7 @@
-"""Make the databases before any second process touches them; `make ui` begins with it (ours).
+"""Make the databases before any second process touches them (ours).
 
-Not a stage. Processes that make the tables of one new database together corrupt it.
+Not a stage: `make ui` and `make dashboard` begin with it. Processes that make the tables
+of one new database together corrupt it.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ def main(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="see that this port is free, too")
     ] = None,
+    target: Annotated[str, typer.Option(help="what of make wants that port")] = "ui",
 ) -> None:
     """Make every database that is missing, under a lock."""
     if port is not None:
-        check_port(port)
+        check_port(port, target=target)
     for name, initialise in DATABASES.items():
         try:
             typer.echo(f"{name}: {initialise()}")
@@ -40,13 +42,13 @@ def main(
             sys.exit(f"init: {name} has no database ({describe_failure(error)})")
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, *, target: str) -> None:
     """Exit with one sentence where another process listens on a port of this machine."""
     if not is_free(port):
         other = next((near for near in range(port + 1, 65536) if is_free(near)), 5001)
         sys.exit(
             f"init: port {port} of {HOST} is in use by another process; choose another one: "
-            f"make ui PORT={other}"
+            f"make {target} PORT={other}"
         )
 
 

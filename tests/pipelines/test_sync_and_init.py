@@ -103,30 +103,35 @@ def test_init_leaves_a_servers_database_to_the_server(monkeypatch: pytest.Monkey
     assert not (work_root() / "mlflow.db").exists()
 
 
-def test_a_port_in_use_is_one_sentence_with_a_free_one() -> None:
+@pytest.mark.parametrize(
+    ("options", "command"), [([], "make ui"), (["--target", "dashboard"], "make dashboard")]
+)
+def test_a_port_in_use_is_one_sentence_with_a_free_one(options: list[str], command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         done = subprocess.run(
-            [sys.executable, "-m", "pipelines.init", "--port", str(port)],
+            [sys.executable, "-m", "pipelines.init", "--port", str(port), *options],
             cwd=ROOT,
             env=environment,
             capture_output=True,
             text=True,
         )
     assert done.returncode == 1 and done.stdout == ""
-    sentence, _, other = done.stderr.strip().rpartition("make ui PORT=")
+    sentence, _, other = done.stderr.strip().rpartition(f"{command} PORT=")
     assert sentence == f"init: port {port} of 127.0.0.1 is in use by another process; choose " + (
         "another one: "
     )
     assert int(other) > port
 
 
-def test_make_ui_looks_at_its_port_before_it_starts_anything() -> None:
+@pytest.mark.parametrize(("target", "options"), [("ui", ""), ("dashboard", " --target dashboard")])
+def test_make_looks_at_a_port_before_it_starts_anything(target: str, options: str) -> None:
     lines = (ROOT / "Makefile").read_text().splitlines()
-    recipe = lines[lines.index(next(line for line in lines if line.startswith("ui: "))) + 1 :]
-    assert recipe[0] == "\t@python -m pipelines.init --port $(PORT)"
-    assert "--port $(PORT)" in recipe[1]
+    (head,) = [line for line in lines if line.startswith(f"{target}: setup")]
+    recipe = lines[lines.index(head) + 1 :]
+    assert recipe[0] == f"\t@python -m pipelines.init --port $(PORT){options}"
+    assert "--host 127.0.0.1 --port $(PORT)" in recipe[1]
 
 
 def _app() -> object:
