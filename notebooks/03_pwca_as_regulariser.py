@@ -88,7 +88,7 @@ for grid in grids:
     reached = count_epochs_to(grid.ablation.curves, f"val/sa/{grid.ablation.score}", share)
     cost = measure_cost(grid.ablation).assign(reached=reached.groupby("arm")["epochs"].mean())
     cost.columns = ["epochs", "mean seconds", "time over the baseline's", f"epochs to {share:.0%}"]
-    display(Markdown(f"### {grid.name}"), cost.loc[grid.arms].round(2))
+    display(Markdown(f"### {grid.name}"), cost.reindex(grid.arms).round(2))
 
 # %% [markdown]
 # ## Weights of the losses

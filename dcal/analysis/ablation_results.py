@@ -141,7 +141,8 @@ def measure_cost(ablation: Ablation) -> pd.DataFrame:
     """Return a row an arm: its mean seconds, and those over the baseline's, seed by seed."""
     done = ablation.trainings[ablation.trainings["steps"] > 0]
     seconds = done.pivot(index="arm", columns="seed", values="seconds")
-    ratios = seconds.div(seconds.loc[ablation.baseline], axis=1)
+    baseline = seconds.reindex([ablation.baseline]).iloc[0]  # none of it may be done yet
+    ratios = seconds.div(baseline, axis=1)
     epochs = done.groupby("arm")["epochs"].first()
     table = pd.DataFrame(
         {"epochs": epochs, "seconds": seconds.mean(axis=1), "ratio": ratios.median(axis=1)}

@@ -133,3 +133,17 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, name: str, text: str, me
     with pytest.raises(AblationError, match=message) as caught:
         read_ablation(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_trained_yet_has_no_cost_and_no_difference(tmp_path: Path) -> None:
+    folder = write_grid(tmp_path)
+    for name in ("trainings", "scores"):
+        table = pd.read_csv(folder / f"{name}.csv")
+        table[table["arm"] == "sa_only"].to_csv(folder / f"{name}.csv", index=False)
+    scores = pd.read_csv(folder / "scores.csv")
+    summarise_scores(scores, baseline="dcal").to_csv(folder / "table.csv", index=False)
+    ablation = read_ablation(folder)
+    cost = measure_cost(ablation)
+    assert cost.index.tolist() == ["sa_only"] and cost["ratio"].isna().all()
+    assert tell_differences(ablation) == ["sa_only:  over 0 seeds, which cannot be judged."]
+    assert format_table(ablation).loc[("sa_only", "sa"), "less dcal"] == ""
