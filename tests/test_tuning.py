@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.project import STAGES, Project
+from tests.project import STAGES, Project, find_stages
 
 pytestmark = pytest.mark.slow
 TUNE = ("dvc", "repro", "pipelines/tune/dvc.yaml")
@@ -29,12 +30,12 @@ PLAN = {
 }
 
 
-def shorten_plan(project: Project) -> None:
+def shorten_plan(project: Project, epochs: int = 2) -> None:
     """Make the default plan a matter of seconds, and commit it."""
     path = project.folder / "experiments/tune/loss_and_top_r.yaml"
     plan = yaml.safe_load(path.read_text())
     plan["study"] |= PLAN
-    plan["base"] = {"train.epochs": 2, "train.checkpoint_minutes": 0.0}
+    plan["base"] = {"train.epochs": epochs, "train.checkpoint_minutes": 0.0}
     path.write_text(yaml.safe_dump(plan))
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "A short plan")
@@ -81,35 +82,66 @@ def list_runs(project: Project, kind: str) -> list[Run]:
     return list(client.search_runs(ids, f"tags.`dcal.kind` = '{kind}'", max_results=999))
 
 
-@pytest.mark.timeout(1200)
-def test_a_study_whose_worker_was_killed_goes_on_and_its_best_is_trained(
-    finished: Project, tmp_path: Path
-) -> None:
-    project = finished.copy(tmp_path / "project")
+@pytest.fixture(scope="module")
+def tuned(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project whose study was killed and gone on with; do not change it, copy it."""
+    project = finished.copy(tmp_path_factory.mktemp("tuned") / "project")
     shorten_plan(project)
-    trained = project.read_json("results/train/run.json")
     kill_while_it_trains(project)
     let_ten_minutes_pass(project)
-    said = project.run(*TUNE)
-    assert "Running stage 'pipelines/tune/dvc.yaml:tune'" in said
-    table = pd.read_csv(project.folder / "results/tune/trials.csv")
+    assert find_stages(project.run(*TUNE)) == ["pipelines/tune/dvc.yaml:tune"]
+    return project
+
+
+@pytest.mark.timeout(1200)
+def test_a_study_whose_worker_was_killed_goes_on_and_each_trial_has_a_run(
+    tuned: Project, finished: Project
+) -> None:
+    table = pd.read_csv(tuned.folder / "results/tune/trials.csv")
     assert len(table) == 4
-    runs = {int(run.data.tags["dcal.trial_number"]): run for run in list_runs(project, "trial")}
+    runs = {int(run.data.tags["dcal.trial_number"]): run for run in list_runs(tuned, "trial")}
     assert sorted(runs) == sorted(table["number"])
     for number, state in zip(table["number"], table["state"], strict=True):
         run = runs[number]
         assert (run.data.tags["dcal.trial_state"], run.info.status) == (state, STATUS[state])
-    (parent,) = list_runs(project, "study")
+    (parent,) = list_runs(tuned, "study")
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
-    assert not list(project.folder.glob("checkpoints/*-*/step-*.ckpt"))
+    assert not list(tuned.folder.glob("checkpoints/*-*/step-*.ckpt"))
     for name in ("final.csv", "importance.json", "pareto.csv", "best.yaml"):
-        assert (project.folder / "results/tune" / name).is_file()
-    assert (project.folder / "runs/tune/history.png").is_file()
-    assert project.read_json("results/train/run.json") == trained
+        assert (tuned.folder / "results/tune" / name).is_file()
+    assert (tuned.folder / "runs/tune/history.png").is_file()
+    record = "results/train/run.json"
+    assert tuned.read_json(record) == finished.read_json(record)
+
+
+@pytest.mark.timeout(900)
+def test_the_best_of_a_study_is_trained(tuned: Project, tmp_path: Path) -> None:
+    project = tuned.copy(tmp_path / "project")
     check_that_nothing_is_left_to_do(project)
     project.compose("preset=smoke", "tune=best")
     best = yaml.safe_load((project.folder / "results/tune/best.yaml").read_text())
     assert project.repro() == ([] if not best else STAGES[2:])
+
+
+@pytest.mark.timeout(900)
+def test_a_clone_of_a_committed_study_has_nothing_to_do(tuned: Project, tmp_path: Path) -> None:
+    mine, remote = tuned.copy(tmp_path / "mine"), tmp_path / "remote"
+    remote.mkdir()
+    mine.run("git", "add", "-A")
+    mine.run("git", "commit", "-qm", "A study")
+    said = mine.run("python", "-m", "pipelines.share", "push", str(remote))
+    assert "not up to date" not in said
+    mine.run("git", "clone", "-q", ".", str(tmp_path / "theirs"))
+    theirs = Project(tmp_path / "theirs")
+    theirs.run("python", "-m", "pipelines.share", "pull", str(remote))
+    # A grid that was never trained is all that a plain dvc status has to say.
+    status = json.loads(theirs.run("dvc", "status", "--json"))
+    assert list(status) == ["pipelines/ablate/dvc.yaml:ablate"]
+    assert theirs.repro() == theirs.repro("pipelines/tune/dvc.yaml") == []
+    theirs.run("dvc", "exp", "run", "--temp", "-n", "bold-finch", "-S", "rollout.num_images=4")
+    theirs.run("dvc", "exp", "apply", "bold-finch")
+    assert "num_images: 4" in (theirs.folder / "params.yaml").read_text()
+    assert [name for name in theirs.changed_files() if "tune" in name] == []
 
 
 def check_that_nothing_is_left_to_do(project: Project) -> None:
