@@ -12,15 +12,21 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 COMPARED = ["num_pairs", "difference", "difference_low_95", "difference_high_95", "p_value"]
-# Differences that scatter by less than this share of the values are one number, and rounding.
+# What scatters by less than this share of the values is one number, and rounding.
 _ROUNDING = 1e-9
 
 
 def summarise(values: Sequence[float]) -> dict[str, float]:
-    """Return count, mean, standard deviation and 95 % interval (Student); nan where unknown."""
+    """Return count, mean, standard deviation and 95 % interval (Student); nan where unknown.
+
+    Equal values have no interval: scores are shares of few pictures, so a second seed with the
+    same score is no rare chance, and an interval of no width would claim to know the mean.
+    """
     std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     mean = float(np.mean(values)) if len(values) else math.nan
-    half = compute_half_interval(std, len(values))
+    half = math.nan
+    if _has_scatter(values, values):
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * std / len(values) ** 0.5
     return {
         "num_seeds": len(values),
         "mean": mean,
@@ -30,19 +36,11 @@ def summarise(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def compute_half_interval(std: float, count: int) -> float:
-    """Return half the 95 % interval of a mean of `count` values; nan for fewer than two."""
-    if count < 2:
-        return math.nan
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * std / math.sqrt(count)
-
-
 def compare_paired(values: pd.Series[Any], reference: pd.Series[Any]) -> dict[str, float]:
     """Return the mean difference over common seeds, its 95 % interval and the paired t test's p.
 
-    Differences that are all 0 have p 1. Those that are all the same other number have neither
-    interval nor p: scores are counts of few pictures, so equal differences are no rare chance, and
-    nothing is left to judge their mean by.
+    Equal differences have no interval, as in `summarise`; p is 1 where they are all 0, and nan
+    where they are another number.
 
     Args:
         values: By seed, each once.
@@ -51,16 +49,14 @@ def compare_paired(values: pd.Series[Any], reference: pd.Series[Any]) -> dict[st
     common = values.index.intersection(reference.index).sort_values()
     ours, theirs = (side.loc[common].to_numpy(dtype=float) for side in (values, reference))
     differences = ours - theirs
-    found = summarise(differences.tolist())
-    low, high, count = found["low_95"], found["high_95"], len(differences)
-    p_value = math.nan
-    if count > 1 and np.ptp(differences) > _ROUNDING * np.abs([ours, theirs]).max():
+    found, count = summarise(differences.tolist()), len(differences)
+    low, high, p_value = found["low_95"], found["high_95"], math.nan
+    if _has_scatter(differences, [*ours, *theirs]):
         ratio = abs(found["mean"]) / (found["std"] / math.sqrt(count))
         p_value = float(2 * stats.t.sf(ratio, count - 1))
-    elif count > 1 and not differences.any():
-        p_value = 1.0
     else:
         low = high = math.nan
+        p_value = 1.0 if count > 1 and not differences.any() else math.nan
     return dict(zip(COMPARED, (count, found["mean"], low, high, p_value), strict=True))
 
 
@@ -72,3 +68,7 @@ def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(known) - place) * p_values[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def _has_scatter(values: Sequence[float] | np.ndarray, scale: Sequence[float]) -> bool:
+    return len(values) > 1 and float(np.ptp(values)) > _ROUNDING * float(np.abs(scale).max())

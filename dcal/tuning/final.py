@@ -15,7 +15,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from dcal.analysis.intervals import compute_half_interval, summarise
+from dcal.analysis.intervals import summarise
 from dcal.config import Config
 from dcal.sentences import to_one_line
 from dcal.tuning.driver import OVERRIDES
@@ -151,5 +151,5 @@ def _describe(finalist: Finalist, results: list[dict[str, Any]], keys: list[str]
 
 def _summarise_key(scored: list[dict[str, Any]], key: str) -> dict[str, float]:
     found = summarise([result[key] for result in scored])
-    half = compute_half_interval(found["std"], int(found["num_seeds"]))
+    half = found["high_95"] - found["mean"]
     return {name: found[name] for name in ("num_seeds", "mean", "std")} | {"half_interval_95": half}

@@ -15,7 +15,6 @@ from scipy import stats
 from dcal.analysis.intervals import (
     adjust_by_holm,
     compare_paired,
-    compute_half_interval,
     summarise,
 )
 
@@ -31,9 +30,6 @@ def test_the_interval_is_students(values: list[float]) -> None:
     expected = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error)
     assert (found["low_95"], found["high_95"]) == pytest.approx(expected)
     assert found["std"] == pytest.approx(np.std(values, ddof=1))
-    assert compute_half_interval(found["std"], len(values)) == pytest.approx(
-        (expected[1] - expected[0]) / 2
-    )
 
 
 @pytest.mark.parametrize("values", [[], [0.5]])
@@ -81,10 +77,16 @@ def test_differences_without_scatter_are_judged_only_where_they_are_0() -> None:
         # In binary these differ in the last digit.
         shifted = compare_paired(values + 0.1, values)
     assert (equal["difference"], equal["p_value"]) == (0.0, 1.0)
-    assert (equal["difference_low_95"], equal["difference_high_95"]) == (0.0, 0.0)
-    assert shifted["difference"] == pytest.approx(0.1)
-    names = ("difference_low_95", "difference_high_95", "p_value")
-    assert all(math.isnan(shifted[name]) for name in names)
+    assert shifted["difference"] == pytest.approx(0.1) and math.isnan(shifted["p_value"])
+    for found in (equal, shifted):
+        assert math.isnan(found["difference_low_95"]) and math.isnan(found["difference_high_95"])
+
+
+@pytest.mark.parametrize("values", [[0.3] * 4, [0.0, 0.0], [0.1 + 0.2, 0.3]])
+def test_equal_values_have_no_interval(values: list[float]) -> None:
+    found = summarise(values)
+    assert found["mean"] == pytest.approx(values[0]) and found["std"] == pytest.approx(0)
+    assert math.isnan(found["low_95"]) and math.isnan(found["high_95"])
 
 
 @pytest.mark.parametrize("count", [0, 1])

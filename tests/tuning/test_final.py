@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -116,6 +117,9 @@ def test_seeds_are_fresh_and_the_mean_is_over_them() -> None:
     assert seeds == {base.seed + 1, base.seed + 2, base.seed + 3}
     expected = 0.5 + base.train.lr + 0.01 * np.mean(sorted(seeds))
     assert table["mean"].iloc[-1] == pytest.approx(expected)
+    # Student's quantile of two degrees of freedom, by the standard error of three scores.
+    half = 4.302653 * 0.01 / math.sqrt(3)
+    assert table["half_interval_95"].iloc[-1] == pytest.approx(half)
 
 
 def test_settings_that_break_on_a_seed_are_told_and_cannot_win() -> None:
