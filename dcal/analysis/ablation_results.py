@@ -126,6 +126,8 @@ def tell_differences(ablation: Ablation) -> list[str]:
 def tell(row: pd.Series[Any]) -> str:
     """Return the sentence of one row of a table."""
     arm, pairs = row["arm"], int(row["num_pairs"])
+    if not pairs:
+        return f"{arm}: no seed in common with the baseline yet."
     if pairs < 2 or math.isnan(row["p_value"]):
         return f"{arm}: {_signed(row['difference'])} over {pairs} seeds, which cannot be judged."
     size = (

@@ -145,5 +145,5 @@ def test_what_is_not_trained_yet_has_no_cost_and_no_difference(tmp_path: Path) -
     ablation = read_ablation(folder)
     cost = measure_cost(ablation)
     assert cost.index.tolist() == ["sa_only"] and cost["ratio"].isna().all()
-    assert tell_differences(ablation) == ["sa_only:  over 0 seeds, which cannot be judged."]
+    assert tell_differences(ablation) == ["sa_only: no seed in common with the baseline yet."]
     assert format_table(ablation).loc[("sa_only", "sa"), "less dcal"] == ""
