@@ -1,4 +1,4 @@
-"""Stage report: self-contained pages about the run, the second made from a notebook."""
+"""Stage report: self-contained pages, one about the run, the others made from notebooks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from dcal.analysis.ablation_results import list_grids
 from dcal.config import Config, load_config
 from dcal.data.datamodule import open_pictures
 from dcal.inference.scoring import (
@@ -32,22 +33,36 @@ PAGE = Path("reports/report.html")
 NOTEBOOK_PAGE = Path("reports/02_rollout.html")
 NOTEBOOK = CODE_ROOT / "notebooks/02_rollout.py"
 NOTEBOOK_TITLE = "Rollout by depth"
+# What is told of the grids in results/ablate, and of no single run: page, notebook, title.
+GRIDS = Path("results/ablate")
+GRID_PAGES = (
+    ("reports/03_pwca_as_regulariser.html", "03_pwca_as_regulariser.py", "PWCA as a regulariser"),
+    ("reports/05_ablations.html", "05_ablations.py", "Ablations"),
+)
+NO_GRIDS = "<p>No grid of arms and seeds was trained here yet: run <code>make ablate</code>.</p>"
 GALLERY = Path("runs/rollout")
 
 
 def main() -> None:
     """Read params.yaml and what the stages left, and write the pages."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    write_pages(PAGE, NOTEBOOK_PAGE)
+    write_pages(PAGE, NOTEBOOK_PAGE, tells_of_grids=True)
 
 
-def write_pages(page: Path, notebook_page: Path, *, asks_for_pictures: bool = False) -> None:
-    """Write both pages about what lies in the current directory; none where one cannot be made.
+def write_pages(
+    page: Path,
+    notebook_page: Path,
+    *,
+    asks_for_pictures: bool = False,
+    tells_of_grids: bool = False,
+) -> None:
+    """Write the pages about what lies in the current directory; none where one cannot be made.
 
     Args:
         page: The report.
-        notebook_page: The notebook's page.
+        notebook_page: That of the rollout by depth.
         asks_for_pictures: Also of a data set whose pictures may not be passed on.
+        tells_of_grids: Also the pages of `GRID_PAGES`.
 
     Raises:
         FileNotFoundError: A stage has not run; the message names its file.
@@ -55,6 +70,11 @@ def write_pages(page: Path, notebook_page: Path, *, asks_for_pictures: bool = Fa
     """
     inputs = replace(read_inputs(), asks_for_pictures=asks_for_pictures)
     texts = {page: render_report(inputs), notebook_page: render_notebook_page(inputs)}
+    if tells_of_grids:
+        texts |= {
+            Path(place): render_grid_page(inputs, NOTEBOOK.with_name(notebook), title)
+            for place, notebook, title in GRID_PAGES
+        }
     with write_together(*texts) as temporaries:
         for temporary, text in zip(temporaries, texts.values(), strict=True):
             temporary.write_text(text, encoding="utf-8")
@@ -68,6 +88,15 @@ def render_notebook_page(inputs: ReportInputs) -> str:
     parameters = {"project": str(Path.cwd()), "show_pictures": inputs.shows_pictures}
     body = render_body(run_notebook(NOTEBOOK, parameters))
     return render_notebook(inputs, title=NOTEBOOK_TITLE, body=body)
+
+
+def render_grid_page(inputs: ReportInputs, notebook: Path, title: str) -> str:
+    """Run a notebook on the grids of the current directory; without any, the page says so."""
+    if list_grids(GRIDS):
+        body = render_body(run_notebook(notebook, {"project": str(Path.cwd())}))
+    else:
+        body = f"<h1>{title}</h1>{NO_GRIDS}"
+    return render_notebook(inputs, title=title, body=body)
 
 
 def read_inputs() -> ReportInputs:

@@ -17,7 +17,11 @@ from pipelines.revision import check_out
 from pipelines.runs import Run, RunError, find_run
 from pipelines.stage import run_stage
 
-RESERVED = {report.PAGE.stem, report.NOTEBOOK_PAGE.stem}
+RESERVED = {
+    report.PAGE.stem,
+    report.NOTEBOOK_PAGE.stem,
+    *(Path(place).stem for place, *_ in report.GRID_PAGES),
+}
 
 
 def main(

@@ -87,7 +87,7 @@ def clone(folder: Path) -> Project:
         # A fresh clone has no results; those of this tree are not of the smoke preset.
         if (
             (ROOT / name).is_file()
-            and not name.startswith("results/")
+            and (not name.startswith("results/") or name == "results/ablate/README.md")
             and not name.endswith("dvc.lock")
         ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

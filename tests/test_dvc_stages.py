@@ -43,7 +43,11 @@ DRAWN = ("dcal/data/sources/birds.py", "dcal/data/sources/vehicles.py")
 LOADED_BY_NAME: dict[str, tuple[str, ...]] = {
     "fetch": DRAWN,
     "prepare": DRAWN,
-    "report": ("notebooks/02_rollout.py",),
+    "report": (
+        "notebooks/02_rollout.py",
+        "notebooks/03_pwca_as_regulariser.py",
+        "notebooks/05_ablations.py",
+    ),
 }
 
 

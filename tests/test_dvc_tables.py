@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,27 @@ PATIENCE_SECONDS = 400
 
 
 @pytest.fixture(scope="module")
-def compared(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return a project in which README's queue of two runs was worked off; only read it."""
+def compared(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Give a project in which README's queue of two runs was worked off; only read it."""
     project = finished.copy(tmp_path_factory.mktemp("compared") / "project")
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "Results")
+    try:
+        work_off_queue(project)
+        yield project
+    finally:
+        project.run("dvc", "queue", "stop", "--kill")
+
+
+def work_off_queue(project: Project) -> None:
     *commands, look = [shlex.split(command) for command in QUEUE]
     for command in commands:
         project.run(*command)
     end = time.monotonic() + PATIENCE_SECONDS
     while re.search("Queued|Running", said := project.run(*look)):
         assert time.monotonic() < end, said
-        time.sleep(1)
+        time.sleep(2)
     assert said.count("Success") == 2, said
-    return project
 
 
 def compare(project: Project, start: str) -> list[str]:

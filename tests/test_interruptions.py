@@ -39,6 +39,14 @@ def project(prepared: Project, tmp_path: Path) -> Project:
     return prepared.copy(tmp_path / "project")
 
 
+@pytest.fixture(scope="module")
+def trained(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return one that has trained without disturbance, once for all tests; copy it too."""
+    project = prepared.copy(tmp_path_factory.mktemp("trained") / "project")
+    project.repro("train")
+    return project
+
+
 def start(project: Project, *command: str) -> subprocess.Popen[str]:
     """Start a command in a session of its own, as a terminal would."""
     return subprocess.Popen(
@@ -125,8 +133,8 @@ def test_params_edited_while_it_trains_fail_the_stage_and_the_finished_run_is_ke
     assert run.info.status == "FINISHED" and run.data.params["model.top_r"] == "0.3"
 
 
-def test_changed_parameters_never_meet_an_old_checkpoint(project: Project) -> None:
-    project.repro("train")
+def test_changed_parameters_never_meet_an_old_checkpoint(trained: Project, tmp_path: Path) -> None:
+    project = trained.copy(tmp_path / "project")
     project.compose(*LONG, "model.top_r=0.8")
     said = project.run("dvc", "repro", "train")
     assert "going on" not in said and "epoch 1/6" in said
@@ -134,9 +142,9 @@ def test_changed_parameters_never_meet_an_old_checkpoint(project: Project) -> No
 
 
 def test_force_trains_anew_what_dvc_has_and_not_what_it_has_not(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    trained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project.repro("train")
+    project = trained.copy(tmp_path / "project")
     first = project.read_json("results/train/run.json")
     (project.folder / "dvc.lock").rename(project.folder / "lock")
     said = project.run("dvc", "repro", "-f", "--single-item", "train")
@@ -203,9 +211,9 @@ def test_two_repros_at_once_are_one_run_and_one_clear_error(project: Project) ->
 
 
 def test_what_is_left_of_a_run_does_not_depend_on_how_it_was_stopped(
-    project: Project, prepared: Project, tmp_path: Path
+    project: Project, trained: Project, tmp_path: Path
 ) -> None:
-    whole = prepared.copy(tmp_path / "whole")
+    whole = trained.copy(tmp_path / "whole")
     whole.repro("evaluate")
     process = start(project, "dvc", "repro", "evaluate")
     wait_until(has_checkpoint(project), process)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
 
+from dcal.analysis.intervals import summarise
 from dcal.config import Config
 from dcal.sentences import to_one_line
 from dcal.tuning.driver import OVERRIDES
@@ -115,16 +113,6 @@ def choose_best(table: pd.DataFrame, settings: StudySettings) -> int | None:
     return int(means.index.to_numpy()[place])
 
 
-def summarise(values: Sequence[float]) -> dict[str, float | None]:
-    """Return mean, standard deviation and half the 95 % interval of the mean (Student's t)."""
-    if len(values) < 2:
-        return {"mean": values[0] if values else None, "std": None, "half_interval_95": None}
-    std = statistics.stdev(values)
-    quantile = float(stats.t.ppf(0.975, len(values) - 1))
-    half = quantile * std / math.sqrt(len(values))
-    return {"mean": statistics.mean(values), "std": std, "half_interval_95": half}
-
-
 def _is_same(one: Mapping[str, Scalar], other: Mapping[str, Scalar], base: Config) -> bool:
     return apply(base, one) == apply(base, other)
 
@@ -153,10 +141,15 @@ def _describe(finalist: Finalist, results: list[dict[str, Any]], keys: list[str]
     return {
         "configuration": finalist.name,
         "metric": first,
-        "num_seeds": len(scored),
-        **summarise([result[first] for result in scored]),
+        **_summarise_key(scored, first),
         "values": " ".join(f"{result[first]:.6g}" for result in scored),
-        **{key: summarise([result[key] for result in scored])["mean"] for key in others},
+        **{key: _summarise_key(scored, key)["mean"] for key in others},
         "overrides": json.dumps(finalist.overrides),
         "reason": "; ".join(result["reason"] for result in results if "reason" in result),
     }
+
+
+def _summarise_key(scored: list[dict[str, Any]], key: str) -> dict[str, float]:
+    found = summarise([result[key] for result in scored])
+    half = found["high_95"] - found["mean"]
+    return {name: found[name] for name in ("num_seeds", "mean", "std")} | {"half_interval_95": half}

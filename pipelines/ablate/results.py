@@ -82,6 +82,7 @@ def describe(ablation: Ablation, *, num_done: int) -> dict[str, Any]:
         "num_epochs": baseline.train.epochs,
         "selection": baseline.train.selection,
         "data_digest": report.digest,
+        "pwca_blocks": baseline.model.pwca_blocks,
         "step_time_ratios": ablation.ratios,
         "environment": ablation.ground.environment.model_dump(mode="json"),
         "arms": {arm.name: arm.overrides for arm in ablation.arms},
