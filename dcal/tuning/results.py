@@ -135,10 +135,12 @@ def _compute_shares(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             warnings.filterwarnings("ignore", message=".*achieve low `target` values.*")
+            # Equal shares that tell nothing, as where the better trials cannot be told apart.
+            warnings.filterwarnings("error", message=".*importances will be equal.*")
             shares = optuna.importance.get_param_importances(
                 study, evaluator=make(), target=get_value, params=keys
             )
-    except (ValueError, RuntimeError) as error:  # such as: all values are equal
+    except (ValueError, RuntimeError, UserWarning) as error:  # such as: all values are equal
         return {}, to_one_line(str(error))
     return {key: float(share) for key, share in shares.items()}, None
 

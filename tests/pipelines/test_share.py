@@ -34,6 +34,15 @@ stages:
       - results/run.json:
           cache: false
 """
+BY_HAND = """\
+stages:
+  search:
+    wdir: ..
+    cmd: cp space.txt best.txt
+    deps: [space.txt]
+    outs:
+      - best.txt
+"""
 
 
 class Shared:
@@ -97,6 +106,25 @@ def test_what_is_shared_arrives_in_a_clone_and_nothing_runs_there(
     monkeypatch.chdir(shared.project.folder)
     share.share("")
     assert "0 files copied" in caplog.text
+
+
+def test_a_pipeline_that_is_run_by_hand_is_neither_missed_nor_waited_for(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    shared.make()
+    project = shared.project
+    (project.folder / "search").mkdir()
+    (project.folder / "search/dvc.yaml").write_text(BY_HAND)
+    shared.commit()
+    (project.folder / "space.txt").write_text("not committed yet")
+    monkeypatch.chdir(project.folder)
+    share.share(str(shared.remote))
+    assert "3 files copied" in caplog.text and "not up to date" not in caplog.text
+    clone = shared.clone()
+    monkeypatch.chdir(clone.folder)
+    share.receive(str(shared.remote))
+    assert "3 files brought" in caplog.text
+    assert clone.repro() == []
 
 
 @pytest.mark.parametrize("cache", ["its own", "elsewhere"])

@@ -147,6 +147,14 @@ def test_too_few_trials_are_a_reason_and_not_an_importance() -> None:
     assert set(found["reasons"][SCORE].values()) == {"expected 4 finished trials at least; got 3"}
 
 
+def test_scores_that_are_all_equal_are_a_reason_and_not_an_importance() -> None:
+    worker = open_worker(make_plan(num_trials=4), lambda config, trial: {SCORE: 0.5, COST: 1.0})
+    worker.run()
+    found = compute_importances(worker.study, worker.plan)
+    assert found["importances"][SCORE]["ped_anova"] == {}
+    assert "importances will be equal" in found["reasons"][SCORE]["ped_anova"]
+
+
 def test_a_study_without_a_trial_has_an_empty_table() -> None:
     plan = make_plan()
     worker = open_worker(plan, score)
