@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,9 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.postgres import find_free_port
 from tests.project import STAGES, Project, find_stages
+from tests.test_documents import borrow_environment
 
 pytestmark = pytest.mark.slow
 TUNE = ("dvc", "repro", "pipelines/tune/dvc.yaml")
@@ -142,6 +145,39 @@ def test_a_clone_of_a_committed_study_has_nothing_to_do(tuned: Project, tmp_path
     theirs.run("dvc", "exp", "apply", "bold-finch")
     assert "num_images: 4" in (theirs.folder / "params.yaml").read_text()
     assert [name for name in theirs.changed_files() if "tune" in name] == []
+
+
+@pytest.mark.timeout(900)
+def test_make_finds_the_study_finished_and_shows_it(tuned: Project, tmp_path: Path) -> None:
+    project = tuned.copy(tmp_path / "project")
+    borrow_environment(project.folder)
+    said = project.run("make", "tune", "PLAN=loss_and_top_r")
+    assert "Data and pipelines are up to date." in said and find_stages(said) == []
+    address = f"127.0.0.1:{find_free_port()}"
+    server = subprocess.Popen(
+        ["make", "dashboard", f"PORT={address.partition(':')[2]}"],
+        cwd=project.folder,
+        env=project.environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: server.poll() is not None or "loss_and_top_r" in read_studies(address))
+        assert server.poll() is None
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def read_studies(address: str) -> str:
+    """Return what the dashboard lists; nothing while it starts."""
+    try:
+        with closing(HTTPConnection(address, timeout=30)) as connection:
+            connection.request("GET", "/api/studies")
+            return connection.getresponse().read().decode()
+    except ConnectionRefusedError:
+        return ""
 
 
 def check_that_nothing_is_left_to_do(project: Project) -> None:

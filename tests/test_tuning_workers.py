@@ -73,7 +73,7 @@ def test_a_worker_killed_beside_another_leaves_a_whole_study_and_a_run_a_trial(
     url: str, finished: Project, tmp_path: Path
 ) -> None:
     project = finished.copy(tmp_path / "project")
-    shorten_plan(project, epochs=4)
+    shorten_plan(project, epochs=3)
     victim = start(project, url, "python", "-m", "pipelines.tune", "--worker", "1")
     survivor = start(project, url, *TUNE)
     try:
