@@ -71,7 +71,7 @@ def let_ten_minutes_pass(project: Project) -> None:
         database.commit()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
