@@ -111,6 +111,26 @@ def test_an_interrupted_setup_is_not_taken_for_a_whole_one(run_setup: Run, tmp_p
     assert len((tmp_path / "project" / "pip.log").read_text().splitlines()) == 2
 
 
+def test_an_environment_of_another_folder_is_not_emptied_through_a_link(
+    run_setup: Run, tmp_path: Path
+) -> None:
+    other, link = tmp_path / "other", tmp_path / "project" / ".venv"
+    (other / "bin").mkdir(parents=True)
+    (other / ".made-from").write_text("0123 /elsewhere\n")
+    link.symlink_to(other)
+    done = run_setup()
+    assert done.returncode != 0
+    assert f"setup: .venv is a link to {other}, which was not made here" in done.stderr
+    assert (other / ".made-from").read_text() == "0123 /elsewhere\n"
+    assert not (tmp_path / "project" / "pip.log").exists()
+    # An empty folder on another disk is as good as one here, at first and ever after.
+    shutil.rmtree(other)
+    other.mkdir()
+    assert run_setup().returncode == 0
+    (tmp_path / "project" / "requirements.lock").write_text("colorama==0.4.5\n")
+    assert run_setup().returncode == 0
+
+
 @pytest.mark.parametrize(
     ("faults", "sentence"),
     [
