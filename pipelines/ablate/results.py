@@ -53,7 +53,9 @@ def render_table(ablation: Ablation) -> str:
             "seeds": rows["num_seeds"],
             "mean": rows["mean"].map("{:.4f}".format),
             "95 %": _join(rows, "low_95", "high_95"),
-            f"less {ablation.grid.baseline}": rows["difference"].map("{:+.4f}".format),
+            f"less {ablation.grid.baseline}": rows["difference"]
+            .map("{:+.4f}".format, na_action="ignore")
+            .fillna(""),
             "95 % of it": _join(rows, "difference_low_95", "difference_high_95"),
         }
     )
@@ -61,7 +63,8 @@ def render_table(ablation: Ablation) -> str:
 
 
 def _join(rows: pd.DataFrame, low: str, high: str) -> pd.Series[str]:
-    return rows[low].map("{:.4f}".format) + " to " + rows[high].map("{:.4f}".format)
+    texts = rows[low].map("{:.4f}".format) + " to " + rows[high].map("{:.4f}".format)
+    return texts.where(rows[low].notna(), "")
 
 
 def describe(ablation: Ablation, *, num_done: int) -> dict[str, Any]:
