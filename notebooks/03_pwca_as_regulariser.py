@@ -33,9 +33,11 @@ from dcal.analysis.regularisation import (
     select_loss_weights,
 )
 from dcal.analysis.regularisation_texts import (
-    format_pairs,
+    format_loss_weights,
+    format_pair,
     format_seconds,
     tell_convergence,
+    tell_loss_weights,
     tell_regularisation,
     tell_seconds,
 )
@@ -68,8 +70,7 @@ for name, reason in left_out.items():
 titles = {"training": "Training pictures", "held_out": "Held-out pictures"}
 for grid in grids:
     warning = warn_of_other_data(grid.ablation, config.dataset.name)
-    display(Markdown(f"### {grid.name}\n\n{describe(grid.ablation)}"))
-    display(Markdown(f"**{warning}**" if warning else ""))
+    display(Markdown(f"### {grid.name}\n\n{warning} {describe(grid.ablation)}"))
     losses = [(title, grid.select(column)) for column, title in titles.items()]
     curves = draw_bands(losses, lines=grid.arms, y_label="cross-entropy of SA", is_log=True)
     show_figure(curves, "Losses of training and of held-out pictures over epochs, by arm")
@@ -99,7 +100,9 @@ for grid in grids:
 
 # %%
 for grid in grids:
-    display(Markdown(f"### {grid.name}"), format_pairs(tables[grid.name]))
+    display(Markdown(f"### {grid.name}"))
+    for pair in grid.pairs:
+        display(format_pair(tables[grid.name], pair))
 
 # %% [markdown]
 # ## What it costs
@@ -118,17 +121,19 @@ for grid in grids:
 # that factor at the end, the mean over seeds.
 
 # %%
+factors = {}
 for grid in grids:
     weights = select_loss_weights(grid.ablation.curves, grid.arms)
-    if weights.empty:
-        display(Markdown(f"{grid.name}: the weights of the losses are fixed."))
-        continue
-    panels = [(arm, weights[weights["arm"] == arm]) for arm in grid.arms]
+    factors[grid.name] = measure_loss_weights(weights)
+    panels = [(arm, of) for arm, of in weights.groupby("arm", sort=False)]
     branches = [branch for branch in BRANCH_COLOURS if branch in set(weights["branch"])]
-    show_figure(
-        draw_bands(panels, lines=branches, by="branch", y_label="w"), "w of each branch over epochs"
-    )
-    display(measure_loss_weights(weights).reindex(grid.arms).round(3))
+    display(Markdown(f"### {grid.name}"))
+    if panels:
+        learned = draw_bands(panels, lines=branches, by="branch", y_label="w")
+        show_figure(learned, "w of each branch over epochs, by arm")
+        display(format_loss_weights(factors[grid.name]))
+    else:
+        display(Markdown("The weights of the losses are fixed."))
 
 # %% [markdown]
 # ## Answer
@@ -142,6 +147,8 @@ answers = [
         tell_regularisation(tables[grid.name], pair),
         tell_convergence(tables[grid.name], pair),
         tell_seconds(compare_seconds(grid), pair),
+        tell_loss_weights(factors[grid.name], pair),
     )
+    if sentence
 ]
 display(Markdown("\n".join(answers) or f"Nothing to compare in {root} yet: run `make ablate`."))

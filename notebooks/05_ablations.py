@@ -48,8 +48,7 @@ grids = [read_ablation(folder) for folder in list_grids(root)]
 for grid in grids:
     name, score, baseline = grid.head["grid"], grid.score, grid.baseline
     warning = warn_of_other_data(grid, config.dataset.name)
-    display(Markdown(f"## {name}: {grid.head['question']}\n\n{describe(grid)}"))
-    display(Markdown(f"**{warning}**" if warning else ""))
+    display(Markdown(f"## {name}: {grid.head['question']}\n\n{warning} {describe(grid)}"))
     display(Markdown("\n".join(f"- `{line}`" for line in list_settings(grid))))
     display(format_table(grid))
     display(

@@ -10,7 +10,7 @@ import pandas as pd
 from dcal.analysis.ablation_results import Ablation
 
 SIGNIFICANT = 0.05
-BRANCH_NAMES = {"sa": "SA", "glca": "GLCA", "both": "SA + GLCA"}
+BRANCH_NAMES = {"sa": "SA", "glca": "GLCA", "pwca": "PWCA", "both": "SA + GLCA"}
 
 
 def describe(ablation: Ablation) -> str:
@@ -34,7 +34,7 @@ def describe(ablation: Ablation) -> str:
 
 
 def warn_of_other_data(ablation: Ablation, name: str) -> str:
-    """Return a sentence where a grid is not of this data set, else nothing.
+    """Return a sentence in bold where a grid is not of this data set, else nothing.
 
     Args:
         ablation: Of a grid.
@@ -43,7 +43,7 @@ def warn_of_other_data(ablation: Ablation, name: str) -> str:
     of = ablation.head["dataset"]
     if of == name:
         return ""
-    return f"This grid is of another data set, {of}, than params.yaml, which has {name}."
+    return f"**This grid is of another data set, {of}, than params.yaml, which has {name}.**"
 
 
 def list_settings(ablation: Ablation) -> list[str]:
@@ -52,7 +52,7 @@ def list_settings(ablation: Ablation) -> list[str]:
     for arm in ablation.arms:
         values = ablation.head["arms"][arm]
         said = ", ".join(f"{key}={value}" for key, value in values.items())
-        lines.append(f"{arm}: {said or 'the grid as it stands, with what params.yaml then said'}")
+        lines.append(f"{arm}: {said or 'the baseline, as params.yaml was then'}")
     return lines
 
 
@@ -61,8 +61,7 @@ def format_table(ablation: Ablation) -> pd.DataFrame:
     rows = ablation.table[ablation.table["metric"] == ablation.score]
     shown = pd.DataFrame(
         {
-            "arm": rows["arm"],
-            "branch": rows["branch"].replace(BRANCH_NAMES),
+            "arm": rows["arm"] + ", " + rows["branch"].replace(BRANCH_NAMES),
             "seeds": rows["num_seeds"],
             "mean": rows["mean"].map(_percent),
             "std": rows["std"].map(_percent),
@@ -72,7 +71,7 @@ def format_table(ablation: Ablation) -> pd.DataFrame:
             "p (Holm)": rows["p_holm"].map(format_p),
         }
     )
-    return shown.set_index(["arm", "branch"])
+    return shown.set_index("arm")
 
 
 def format_cost(cost: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
@@ -112,10 +111,10 @@ def tell(row: pd.Series[Any]) -> str:
     if pairs < 2 or math.isnan(row["p_value"]):
         difference = _signed(row["difference"])
         return f"{arm}: {difference} over {count_seeds(pairs)}, which cannot be judged."
-    size = (
-        f"{_signed(row['difference'])} ({_signed(row['difference_low_95'])} to "
-        f"{_signed(row['difference_high_95'])}, {pairs} seeds)"
-    )
+    interval = f"{_signed(row['difference_low_95'])} to {_signed(row['difference_high_95'])}, "
+    # Differences that are all 0 have no interval.
+    known = "" if math.isnan(row["difference_low_95"]) else interval
+    size = f"{_signed(row['difference'])} ({known}{count_seeds(pairs)})"
     if row["p_holm"] >= SIGNIFICANT:
         return f"{arm}: no difference can be told: {size}."
     return f"{arm}: {'higher' if row['difference'] > 0 else 'lower'} by {size}."

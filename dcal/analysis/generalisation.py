@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dcal.analysis.intervals import compare_paired
+from dcal.analysis.intervals import COMPARED, compare_paired
 
 LOSS, ACCURACY = "loss", "top1_accuracy"
 
@@ -61,7 +61,7 @@ def compare_over_epochs(gaps: pd.DataFrame, pair: Pair, column: str) -> pd.DataF
         found = compare_at_end(of_epoch, pair, column)
         if found["num_pairs"]:
             rows.append({"epoch": epoch, **found})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["epoch", *COMPARED], dtype=float)
 
 
 def compare_at_equal_training_loss(gaps: pd.DataFrame, pair: Pair) -> dict[str, float]:

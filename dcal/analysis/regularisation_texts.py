@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
-from dcal.analysis.ablation_texts import SIGNIFICANT, count_seeds, format_p
+from dcal.analysis.ablation_texts import BRANCH_NAMES, SIGNIFICANT, count_seeds, format_p
 from dcal.analysis.generalisation import Pair
 from dcal.analysis.regularisation import (
     ACCURACY_GAP,
@@ -18,9 +19,12 @@ from dcal.analysis.regularisation import (
     TRAINING_LOSS,
 )
 
+Row = Mapping[Any, float]  # of a table, by column
 
-def format_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of `compare_pairs` for a reader."""
+
+def format_pair(table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    """Return a pair's rows of `compare_pairs` for a reader."""
+    table = pd.DataFrame(table.xs(pair.name)).rename_axis(pair.name)
     return pd.DataFrame(
         {
             "seeds": table["num_pairs"],
@@ -91,7 +95,7 @@ def tell_convergence(table: pd.DataFrame, pair: Pair) -> str:
 
 def tell_seconds(seconds: pd.DataFrame, pair: Pair) -> str:
     """Return how long training takes with PWCA over without; where 1 is inside, that it is open."""
-    row: dict[str, float] = seconds.to_dict("index")[pair.name]
+    row: Row = seconds.to_dict("index")[pair.name]
     count = int(row["num_pairs"])
     if math.isnan(row["low_95"]):
         return f"{pair.name}, time cannot be judged by {count_seeds(count)}."
@@ -102,7 +106,28 @@ def tell_seconds(seconds: pd.DataFrame, pair: Pair) -> str:
     return f"{pair.name}, training is {word} with PWCA ({size}, {count_seeds(count)})."
 
 
-def judge(row: Mapping[str, float]) -> str:
+def format_loss_weights(factors: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of `measure_loss_weights` for a reader."""
+    shown = factors.rename(columns=BRANCH_NAMES).rename_axis(columns=None)
+    return shown.map(lambda factor: "" if math.isnan(factor) else f"{factor:.2f}")
+
+
+def tell_loss_weights(factors: pd.DataFrame, pair: Pair) -> str:
+    """Return how much PWCA's loss counts beside that of SA at the end, as the weights were learned.
+
+    Empty where they are fixed.
+    """
+    if pair.with_pwca not in factors.index:
+        return ""
+    of = factors.loc[pair.with_pwca]
+    ratio = of["pwca"] / of["sa"]
+    return (
+        f"{pair.with_pwca}, at the end the loss of PWCA counts {ratio:.2f} times that of SA "
+        f"(factors {of['pwca']:.2f} and {of['sa']:.2f})."
+    )
+
+
+def judge(row: Row) -> str:
     """Return lower, higher, equal (no difference can be told) or open (it cannot be judged)."""
     if row["num_pairs"] < 2 or math.isnan(row["p_holm"]):
         return "open"
@@ -115,12 +140,11 @@ def _signed(value: float) -> str:
     return "" if math.isnan(value) else f"{value:+.4f}"
 
 
-def _find(table: pd.DataFrame, pair: Pair, what: str) -> dict[str, float]:
-    found: dict[str, float] = table.to_dict("index")[(pair.name, what)]
-    return found
+def _find(table: pd.DataFrame, pair: Pair, what: str) -> Row:
+    return table.to_dict("index")[(pair.name, what)]
 
 
-def _tell(row: Mapping[str, float]) -> str:
+def _tell(row: Row) -> str:
     verdict = judge(row)
     if verdict == "open":
         return f"cannot be judged by {count_seeds(int(row['num_pairs']))}"
@@ -128,7 +152,7 @@ def _tell(row: Mapping[str, float]) -> str:
     return f"{said} ({_size(row, 3)})"
 
 
-def _size(row: Mapping[str, float], digits: int) -> str:
+def _size(row: Row, digits: int) -> str:
     seeds = count_seeds(int(row["num_pairs"]))
     if math.isnan(row["difference"]):
         return seeds

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = [*BRANCH_COLOURS.values(), "#8a6d1d", "#2a8c8c", "#a33b5e", MUTED]
+# Of arms: no colour that stands for a branch.
+PALETTE = ("#1f8a8a", "#b83a5e", "#9a7412", "#4a5568", "#5fa8d3", "#7a4b2a", "#a68bd0")
 _ROW = 0.34  # inches
 _WIDTH = 7.5
 
@@ -73,6 +74,7 @@ def draw_seeds(scores: pd.DataFrame, *, score: str, order: Sequence[tuple[str, s
     )
     present = set(zip(chosen["arm"], chosen["branch"], strict=True))
     rows = {_label(*key): key[1] for key in order if key in present}
+    chosen = chosen[chosen["row"].isin(rows)]
     palette = {name: BRANCH_COLOURS.get(branch, MUTED) for name, branch in rows.items()}
     with house_style():
         figure, axes = _new_rows(len(rows))
@@ -109,7 +111,7 @@ def draw_cost(cost: pd.DataFrame, *, score: str, baseline: str) -> Figure:
             axes.plot([row["ratio"]] * 2, ends, color=row["colour"], alpha=0.6)
         seaborn.scatterplot(
             known, x="ratio", y="percent", hue="arm", s=60, ax=axes,
-            palette=dict(zip(known["arm"], known["colour"], strict=True)),
+            palette=dict(zip(known["arm"], known["colour"], strict=True)) or None,
         )  # fmt: skip
         axes.set_xlim(0, 1.1 * known["ratio"].max() if len(known) else 1)
         axes.set(xlabel=f"time of training over {baseline}'s", ylabel=f"{name_score(score)}, %")
@@ -129,7 +131,7 @@ def draw_bands(
 
     Args:
         panels: Title, and a row a line, seed and epoch with the column value.
-        lines: Drawn in this order, each in one colour in all panels.
+        lines: Drawn in this order, each in one colour in all panels; branches have their own.
         y_label: Of the first panel.
         by: The column that tells lines apart.
         is_log: Draw values on a logarithmic axis.
@@ -144,14 +146,15 @@ def draw_bands(
             present = [line for line in lines if line in set(values[by])]
             seaborn.lineplot(
                 values.assign(epoch=values["epoch"] + 1), x="epoch", y="value", hue=by,
-                hue_order=present, palette={line: palette[line] for line in present},
+                hue_order=present, palette={line: palette[line] for line in present} or None,
                 errorbar=lambda of: (of.min(), of.max()), err_kws={"alpha": 0.15, "lw": 0},
                 ax=axes,
             )  # fmt: skip
             axes.set(xlabel="epoch", ylabel=y_label if axes is places[0] else "")
             axes.set_title(title)
+            _count_in_whole_epochs(axes)
         if is_log:
-            places[0].set_yscale("log")
+            _make_logarithmic(places[0])
         _put_legend_below(figure, *places)
     return figure
 
@@ -177,6 +180,7 @@ def draw_differences(panels: Sequence[tuple[str, pd.DataFrame]], *, y_label: str
             count = int(table["num_pairs"].max()) if len(table) else 0
             axes.set_title(f"{title} ({count})")
             axes.set_xlabel("epoch")
+            _count_in_whole_epochs(axes)
         places[0].set_ylabel(y_label)
     return figure
 
@@ -196,14 +200,30 @@ def _new_rows(count: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _count_in_whole_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+
+
+def _make_logarithmic(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    # Matplotlib's own labels are formulas, which the house style does not set.
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _put_legend_below(figure: Figure, *places: Axes) -> None:
     # A line may be missing from one panel and not from another.
     entries = {}
     for axes in places:
         handles, labels = axes.get_legend_handles_labels()
         entries.update(dict(zip(labels, handles, strict=True)))
-        if axes.get_legend() is not None:
-            axes.get_legend().remove()
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()
     figure.legend(
         list(entries.values()),
         list(entries),
