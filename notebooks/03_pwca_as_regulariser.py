@@ -23,31 +23,41 @@ import os
 from IPython.display import Markdown, display
 
 from dcal import load_config
-from dcal.analysis.ablation_results import describe, measure_cost
+from dcal.analysis.ablation_texts import describe, warn_of_other_data
+from dcal.analysis.generalisation import compare_over_epochs
 from dcal.analysis.regularisation import (
-    HELD_OUT,
-    TRAIN,
-    compare_at_end,
-    compare_at_equal_training_loss,
     compare_pairs,
-    count_epochs_to,
+    compare_seconds,
+    measure_loss_weights,
     read_pwca_grids,
-    tell_regularisation,
+    select_loss_weights,
 )
-from dcal.visual.ablations import draw_bands
+from dcal.analysis.regularisation_texts import (
+    format_loss_weights,
+    format_pair,
+    format_seconds,
+    tell_convergence,
+    tell_loss_weights,
+    tell_regularisation,
+    tell_seconds,
+)
+from dcal.visual.ablations import draw_bands, draw_differences
+from dcal.visual.figures import BRANCH_COLOURS, show_figure
 
 # %% tags=["parameters"]
 project = ".."  # the folder of params.yaml and results/
 show_pictures = True  # no picture of the data set is shown here in any case
 root = "results/ablate"  # below the project
-share = 0.95  # of its best held-out score that a training has to reach
 
 # %%
 os.chdir(project)
 config = load_config("params.yaml")
-grids = read_pwca_grids(root)
+grids, left_out = read_pwca_grids(root)
+tables = {grid.name: compare_pairs(grid) for grid in grids}
 if not grids:
     display(Markdown(f"No grid in {root} has arms that differ by PWCA alone: `make ablate`."))
+for name, reason in left_out.items():
+    display(Markdown(f"Grid {name} is not asked: {reason}."))
 
 # %% [markdown]
 # ## Losses over epochs
@@ -57,66 +67,88 @@ if not grids:
 # held-out loss. Compare arms, not panels.
 
 # %%
-titles = {TRAIN: "Training pictures", HELD_OUT: "Held-out pictures"}
+titles = {"training": "Training pictures", "held_out": "Held-out pictures"}
 for grid in grids:
-    display(Markdown(f"### {grid.name}\n\n{describe(grid.ablation)}"))
-    if grid.ablation.head["dataset"] != config.dataset.name:
-        display(Markdown(f"**params.yaml is of another data set, {config.dataset.name}.**"))
+    warning = warn_of_other_data(grid.ablation, config.dataset.name)
+    display(Markdown(f"### {grid.name}\n\n{warning} {describe(grid.ablation)}"))
     losses = [(title, grid.select(column)) for column, title in titles.items()]
-    display(draw_bands(losses, arms=grid.arms, y_label="cross-entropy of SA", is_log=True))
-    gap = [("Held-out less training", grid.select("gap"))]
-    display(draw_bands(gap, arms=grid.arms, y_label="difference"))
+    curves = draw_bands(losses, lines=grid.arms, y_label="cross-entropy of SA", is_log=True)
+    show_figure(curves, "Losses of training and of held-out pictures over epochs, by arm")
 
 # %% [markdown]
-# ## Gap, and held-out loss where training has come equally far
+# ## The gap over epochs
 #
-# With PWCA less without, paired by seed. Whoever trains slower has a smaller gap at the same epoch;
-# the last row of a pair asks at one and the same loss of training instead.
+# Held-out loss less that of training, by arm; below, with PWCA less without, paired by seed, with
+# the 95 % interval over the seeds in brackets. Intervals of single epochs are not corrected for
+# their number.
 
 # %%
 for grid in grids:
-    display(Markdown(f"### {grid.name}"), compare_pairs(grid).round(4))
+    panels = [(f"{grid.name}: held-out less training", grid.select("gap"))]
+    gaps = draw_bands(panels, lines=grid.arms, y_label="difference of losses")
+    show_figure(gaps, "Gap between held-out and training loss over epochs, by arm")
+    differences = [(pair.name, compare_over_epochs(grid.gaps, pair, "gap")) for pair in grid.pairs]
+    paired = draw_differences(differences, y_label="gap, paired difference")
+    show_figure(paired, "Paired difference of the gap over epochs, with PWCA less without")
+
+# %% [markdown]
+# ## At the end, and where training has come equally far
+#
+# With PWCA less without, paired by seed. What trains slower has a smaller gap at the same epoch; so
+# the held-out loss is also read at one and the same loss of training, the lowest that both reach.
+# `p (Holm)` is raised for the number of rows of the grid.
+
+# %%
+for grid in grids:
+    display(Markdown(f"### {grid.name}"))
+    for pair in grid.pairs:
+        display(format_pair(tables[grid.name], pair))
 
 # %% [markdown]
 # ## What it costs
 #
-# Epochs until the held-out score is near its best, and time over that of the baseline. Seconds are
-# those of the machine as it was, beside whatever else it did.
+# Time with PWCA over time without, a geometric mean over seeds, and the share of the time that is
+# PWCA's. Seconds are those of the machine as it was, beside whatever else it did.
 
 # %%
 for grid in grids:
-    reached = count_epochs_to(grid.ablation.curves, f"val/sa/{grid.ablation.score}", share)
-    cost = measure_cost(grid.ablation).assign(reached=reached.groupby("arm")["epochs"].mean())
-    cost.columns = ["epochs", "mean seconds", "time over the baseline's", f"epochs to {share:.0%}"]
-    display(Markdown(f"### {grid.name}"), cost.reindex(grid.arms).round(2))
+    display(Markdown(f"### {grid.name}"), format_seconds(compare_seconds(grid)))
 
 # %% [markdown]
 # ## Weights of the losses
 #
-# With uncertainty weighting, w of each branch over epochs; its loss is multiplied by exp(-w) / 2.
+# With uncertainty weighting each loss is multiplied by exp(-w) / 2, and w is learned. The table has
+# that factor at the end, the mean over seeds.
 
 # %%
-key = "train/log_variance/"
+factors = {}
 for grid in grids:
-    curves = grid.ablation.curves
-    is_weight = curves["metric"].str.startswith(key) & (curves["arm"] == grid.ablation.baseline)
-    weights = curves[is_weight].assign(arm=curves["metric"].str.removeprefix(key))
-    if len(weights):
-        title = f"{grid.name}: {grid.ablation.baseline}"
-        display(draw_bands([(title, weights)], arms=sorted(weights["arm"].unique()), y_label="w"))
+    weights = select_loss_weights(grid.ablation.curves, grid.arms)
+    factors[grid.name] = measure_loss_weights(weights)
+    panels = [(arm, of) for arm, of in weights.groupby("arm", sort=False)]
+    branches = [branch for branch in BRANCH_COLOURS if branch in set(weights["branch"])]
+    display(Markdown(f"### {grid.name}"))
+    if panels:
+        learned = draw_bands(panels, lines=branches, by="branch", y_label="w")
+        show_figure(learned, "w of each branch over epochs, by arm")
+        display(format_loss_weights(factors[grid.name]))
+    else:
+        display(Markdown("The weights of the losses are fixed."))
 
 # %% [markdown]
 # ## Answer
 
 # %%
 answers = [
-    f"- {grid.name}, "
-    + tell_regularisation(
-        compare_at_end(grid.gaps, pair, "gap"),
-        compare_at_equal_training_loss(grid.gaps, pair),
-        pair,
-    )
+    f"- {grid.name}, {sentence}"
     for grid in grids
     for pair in grid.pairs
+    for sentence in (
+        tell_regularisation(tables[grid.name], pair),
+        tell_convergence(tables[grid.name], pair),
+        tell_seconds(compare_seconds(grid), pair),
+        tell_loss_weights(factors[grid.name], pair),
+    )
+    if sentence
 ]
 display(Markdown("\n".join(answers) or f"Nothing to compare in {root} yet: run `make ablate`."))

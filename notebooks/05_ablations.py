@@ -23,16 +23,18 @@ import os
 from IPython.display import Markdown, display
 
 from dcal import load_config
-from dcal.analysis.ablation_results import (
+from dcal.analysis.ablation_results import count_compared, list_grids, measure_cost, read_ablation
+from dcal.analysis.ablation_texts import (
     describe,
+    format_cost,
     format_table,
-    list_grids,
-    measure_cost,
-    read_ablation,
+    list_settings,
     tell_differences,
+    warn_of_other_data,
 )
 from dcal.tracking import find_runs
-from dcal.visual.ablations import draw_forest, draw_seeds
+from dcal.visual.ablations import describe_forest, draw_cost, draw_forest, draw_seeds, name_score
+from dcal.visual.figures import show_figure
 
 # %% tags=["parameters"]
 project = ".."  # the folder of params.yaml and results/
@@ -44,35 +46,45 @@ os.chdir(project)
 config = load_config("params.yaml")
 grids = [read_ablation(folder) for folder in list_grids(root)]
 for grid in grids:
-    name, score = grid.head["grid"], grid.score
-    display(Markdown(f"## {name}: {grid.head['question']}\n\n{describe(grid)}"))
-    if grid.head["dataset"] != config.dataset.name:
-        display(
-            Markdown(
-                f"**Another data set than that of params.yaml, which is {config.dataset.name}.**"
-            )
-        )
+    name, score, baseline = grid.head["grid"], grid.score, grid.baseline
+    warning = warn_of_other_data(grid, config.dataset.name)
+    display(Markdown(f"## {name}: {grid.head['question']}\n\n{warning} {describe(grid)}"))
+    display(Markdown("\n".join(f"- `{line}`" for line in list_settings(grid))))
+    display(format_table(grid))
     display(
         Markdown(
-            "\n".join(
-                f"- `{arm}`: "
-                + (", ".join(f"{k}={v}" for k, v in values.items()) or "params.yaml as it is")
-                for arm, values in ((arm, grid.head["arms"][arm]) for arm in grid.arms)
-            )
+            f"{name_score(score)} on the test split, %, over seeds. {count_compared(grid)} "
+            f"rows are compared with {baseline} at once. Other branches of an arm are the same "
+            "trained model, read in another way."
         )
     )
-    display(format_table(grid))
-    display(draw_forest(grid.table, score=score, baseline=grid.baseline))
+    forest = draw_forest(grid.table, score=score, baseline=baseline)
+    show_figure(forest, describe_forest(grid.table, score=score))
     rows = grid.table[grid.table["metric"] == score]
     order = list(zip(rows["arm"], rows["branch"], strict=True))
-    display(draw_seeds(grid.scores, score=score, order=order))
-    cost = measure_cost(grid)
-    cost.columns = ["epochs", "mean seconds", f"time over {grid.baseline}'s"]
+    show_figure(draw_seeds(grid.scores, score=score, order=order), "The score of each seed, by row")
+    display(Markdown(f"### Cost, {name}"), format_cost(measure_cost(grid), baseline=baseline))
+    cost = draw_cost(measure_cost(grid), score=score, baseline=baseline)
+    show_figure(cost, "Score of each arm over its time of training, as in the table")
     display(Markdown("Seconds are those of the machine as it was, beside whatever else it did."))
-    display(cost.round(2))
+
+# %% [markdown]
+# ## These runs in MLflow
+#
+# By seed, the first letters of each run's id in the MLflow of this place (`make ui`).
+
+# %%
+for grid in grids:
     runs = find_runs(grid.head["dataset"], list(grid.trainings["fingerprint"]))
-    known = f"{len(runs)} of these {len(grid.trainings)} trainings are in the MLflow of this place"
-    display(Markdown(f"{known} (`make ui`, below the run `grid {name}`)."))
+    ids = grid.trainings["fingerprint"].map({key: run_id[:8] for key, run_id in runs.items()})
+    name, known = grid.head["grid"], grid.trainings.assign(run=ids).dropna(subset="run")
+    said = (
+        f"{name}: {len(known)} of {len(grid.trainings)} trainings are in the MLflow of this place"
+    )
+    display(Markdown(f"{said}, below the run `grid {name}`." if len(known) else f"{said}."))
+    if len(known):
+        table = known.pivot(index="arm", columns="seed", values="run").fillna("")
+        display(table.reindex([arm for arm in grid.arms if arm in table.index]))
 
 # %% [markdown]
 # ## Answer

@@ -72,7 +72,7 @@ def write_pages(
     texts = {page: render_report(inputs), notebook_page: render_notebook_page(inputs)}
     if tells_of_grids:
         texts |= {
-            Path(place): render_grid_page(inputs, NOTEBOOK.with_name(notebook), title)
+            Path(place): render_grid_page(NOTEBOOK.with_name(notebook), title)
             for place, notebook, title in GRID_PAGES
         }
     with write_together(*texts) as temporaries:
@@ -90,13 +90,13 @@ def render_notebook_page(inputs: ReportInputs) -> str:
     return render_notebook(inputs, title=NOTEBOOK_TITLE, body=body)
 
 
-def render_grid_page(inputs: ReportInputs, notebook: Path, title: str) -> str:
+def render_grid_page(notebook: Path, title: str) -> str:
     """Run a notebook on the grids of the current directory; without any, the page says so."""
     if list_grids(GRIDS):
         body = render_body(run_notebook(notebook, {"project": str(Path.cwd())}))
     else:
         body = f"<h1>{title}</h1>{NO_GRIDS}"
-    return render_notebook(inputs, title=title, body=body)
+    return render_notebook(None, title=title, body=body)
 
 
 def read_inputs() -> ReportInputs:

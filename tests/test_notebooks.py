@@ -8,9 +8,9 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from pipelines.notebook import run_notebook
+from pipelines.notebook import render_body, run_notebook
+from tests.analysis.studies import simulate_curves
 from tests.analysis.test_ablation_results import write_grid
-from tests.analysis.test_regularisation import simulate
 from tests.project import ROOT, Project
 
 # What each says in its answer, and which pipeline it is of.
@@ -48,15 +48,29 @@ def test_a_notebook_runs_and_ends_with_its_answer(
     assert all(words in said for words in expected)
 
 
-@pytest.mark.slow
-def test_the_notebooks_of_grids_tell_what_a_simulated_grid_has(tmp_path: Path) -> None:
+@pytest.fixture
+def grids(tmp_path: Path) -> Path:
+    """Return a project of one simulated grid and nothing else."""
     arms = {"dcal": {}, "no_pwca": {"model.pwca_blocks": 0}, "sa_only": {"model.top_r": 0.1}}
     folder = write_grid(tmp_path / "results/ablate", effect=-0.05, arms=arms)
-    simulate(gain=0.1, noise=1e-3).to_csv(folder / "curves.csv", index=False)
+    simulate_curves(gain=0.15, noise=1e-3).to_csv(folder / "curves.csv", index=False)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    said = {}
-    for name in ("03_pwca_as_regulariser", "05_ablations"):
-        notebook = run_notebook(ROOT / f"notebooks/{name}.py", {"project": str(tmp_path)})
-        said[name] = notebook.cells[-1].outputs[-1].data["text/markdown"]
-    assert "at equal training loss is lower" in said["03_pwca_as_regulariser"]
-    assert "mine, sa_only: lower by -" in said["05_ablations"]
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "num_pictures"),
+    [
+        ("03_pwca_as_regulariser", ("PWCA regularises", "PWCA counts", "in the epochs"), 4),
+        ("05_ablations", ("mine, sa_only by SA: lower by -", "dcal by SA: no difference"), 3),
+    ],
+)
+def test_a_notebook_of_grids_tells_what_a_simulated_grid_has(
+    name: str, answer: tuple[str, ...], num_pictures: int, grids: Path
+) -> None:
+    notebook = run_notebook(ROOT / f"notebooks/{name}.py", {"project": str(grids)})
+    said = notebook.cells[-1].outputs[-1].data["text/markdown"]
+    assert [words for words in answer if words not in said] == []
+    page = render_body(notebook)
+    assert "drawn by a program" in page and "0123456789ab" in page
+    assert page.count("<img") == num_pictures and "No description" not in page

@@ -1,16 +1,16 @@
-"""Reading results/ablate, and telling what its differences say (ours)."""
+"""Results of grids as make ablate leaves them in results/ablate, and what they cost (ours)."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from dcal.analysis.intervals import COMPARED
+
 FILES = ("table.csv", "scores.csv", "trainings.csv", "curves.csv", "grid.json")
-SIGNIFICANT = 0.05
 
 
 class AblationError(ValueError):
@@ -52,8 +52,8 @@ class Ablation(NamedTuple):
 
 
 def list_grids(root: str | Path) -> list[Path]:
-    """Return the folders of results/ablate that hold a grid, by name."""
-    return sorted(path.parent for path in Path(root).glob("*/grid.json"))
+    """Return the folders of results/ablate that hold a grid or a part of one, by name."""
+    return sorted({path.parent for path in Path(root).glob("*/*") if path.name in FILES})
 
 
 def read_ablation(folder: str | Path) -> Ablation:
@@ -65,118 +65,80 @@ def read_ablation(folder: str | Path) -> Ablation:
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise AblationError(f"{folder / missing[0]}: no such file; run: make ablate")
+        command = f"make ablate GRID={folder.name}"
+        raise AblationError(f"{folder / missing[0]}: no such file; run: {command}")
     try:
         head = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
         tables = {name: pd.read_csv(folder / name) for name in FILES[:-1]}
         found = Ablation(head, *tables.values())
         _check(found)
-    except (ValueError, KeyError, UnicodeDecodeError) as error:
+    except ValueError as error:
         reason = " ".join(str(error).split())
-        raise AblationError(f"{folder}: not what make ablate writes ({reason})") from None
+        raise AblationError(
+            f"{folder}: not what make ablate writes ({reason}); run: make ablate GRID={folder.name}"
+        ) from None
     return found
 
 
-def describe(ablation: Ablation) -> str:
-    """Return a caption that says what the numbers are of, and what they are not."""
-    head = ablation.head
-    seeds = len(head["seeds"])
-    drawn = " Its pictures are drawn by a program: no figure here says anything of photographs."
-    parts = [
-        f"Data set {head['dataset']}.{drawn if head['is_drawn'] else ''}",
-        f"{head['num_done']} of {head['num_planned']} trainings are done, {seeds} seeds an arm, "
-        f"{head['num_epochs']} epochs where an arm does not say otherwise.",
-        f"Scored is the test split with the weights that train.selection={head['selection']} "
-        "takes" + (", which looked at it: optimistic." if head["selection"] == "test" else "."),
-    ]
-    failed = ablation.trainings["reason"].notna().sum() if "reason" in ablation.trainings else 0
-    if failed:
-        parts.append(f"{failed} trainings failed and have no score.")
-    return " ".join(parts)
-
-
-def format_table(ablation: Ablation) -> pd.DataFrame:
-    """Return the score that counts, every branch of every arm, in per cent, for a reader."""
+def count_compared(ablation: Ablation) -> int:
+    """Return how many rows of the score that counts are compared with the baseline at once."""
     rows = ablation.table[ablation.table["metric"] == ablation.score]
-    shown = pd.DataFrame(
-        {
-            "arm": rows["arm"],
-            "branch": rows["branch"],
-            "seeds": rows["num_seeds"],
-            "mean": rows["mean"].map(_percent),
-            "std": rows["std"].map(_percent),
-            "95 %": _join(rows, "low_95", "high_95"),
-            f"less {ablation.baseline}": rows["difference"].map(_signed),
-            "95 % of it": _join(rows, "difference_low_95", "difference_high_95"),
-            "p (Holm)": rows["p_holm"].map(lambda p: "" if math.isnan(p) else f"{p:.3f}"),
-        }
-    )
-    return shown.set_index(["arm", "branch"])
-
-
-def tell_differences(ablation: Ablation) -> list[str]:
-    """Return a sentence an arm: better, worse, or no difference that so few seeds could tell.
-
-    An arm differs where Holm's p, over all rows of the score, is below 0.05.
-    """
-    rows = ablation.main_rows
-    return [tell(row) for _, row in rows[rows["arm"] != ablation.baseline].iterrows()]
-
-
-def tell(row: pd.Series[Any]) -> str:
-    """Return the sentence of one row of a table."""
-    arm, pairs = row["arm"], int(row["num_pairs"])
-    if not pairs:
-        return f"{arm}: no seed in common with the baseline yet."
-    if pairs < 2 or math.isnan(row["p_value"]):
-        return f"{arm}: {_signed(row['difference'])} over {pairs} seeds, which cannot be judged."
-    size = (
-        f"{_signed(row['difference'])} ({_signed(row['difference_low_95'])} to "
-        f"{_signed(row['difference_high_95'])}, {pairs} seeds)"
-    )
-    if row["p_holm"] >= SIGNIFICANT:
-        return f"{arm}: no difference can be told: {size}."
-    return f"{arm}: {'higher' if row['difference'] > 0 else 'lower'} by {size}."
+    return int(rows["p_holm"].notna().sum())
 
 
 def measure_cost(ablation: Ablation) -> pd.DataFrame:
-    """Return a row an arm: its mean seconds, and those over the baseline's, seed by seed."""
-    done = ablation.trainings[ablation.trainings["steps"] > 0]
+    """Return a row an arm: epochs, mean seconds, those over the baseline's, and its main score.
+
+    The ratio is the median over seeds, since a machine that was busy for one seed is no cost.
+    """
+    done = ablation.trainings[ablation.trainings["seconds"] > 0]
     seconds = done.pivot(index="arm", columns="seed", values="seconds")
     baseline = seconds.reindex([ablation.baseline]).iloc[0]  # none of it may be done yet
-    ratios = seconds.div(baseline, axis=1)
-    epochs = done.groupby("arm")["epochs"].first()
+    scores = ablation.main_rows.set_index("arm")
     table = pd.DataFrame(
-        {"epochs": epochs, "seconds": seconds.mean(axis=1), "ratio": ratios.median(axis=1)}
+        {
+            "epochs": done.groupby("arm")["epochs"].first(),
+            "seconds": seconds.mean(axis=1),
+            "ratio": seconds.div(baseline, axis=1).median(axis=1),
+            "branch": scores["branch"],
+            **{name: scores[name] for name in ("mean", "low_95", "high_95")},
+        }
     )
-    return table.loc[[arm for arm in ablation.arms if arm in table.index]]
+    return table.loc[[arm for arm in ablation.arms if arm in seconds.index]]
+
+
+_NEEDED = {
+    "table": ["arm", "branch", "metric"],
+    "scores": ["arm", "branch", "metric"],
+    "trainings": ["arm", "fingerprint"],
+    "curves": ["arm", "metric"],
+}
+_NUMBERS = {
+    "table": ["num_seeds", "mean", "std", "low_95", "high_95", *COMPARED, "p_holm"],
+    "scores": ["seed", "value"],
+    "trainings": ["seed", "epochs", "seconds"],
+    "curves": ["seed", "epoch", "value"],
+}
+_KEYS = (
+    *("grid", "question", "baseline", "dataset", "is_drawn", "score", "seeds", "arms"),
+    *("num_done", "num_planned", "num_epochs", "selection", "data_digest", "environment"),
+)
 
 
 def _check(ablation: Ablation) -> None:
-    needed = {
-        "table": ["arm", "branch", "metric", "mean", "difference", "p_holm"],
-        "scores": ["arm", "seed", "branch", "metric", "value"],
-        "trainings": ["arm", "seed", "seconds", "fingerprint"],
-        "curves": ["arm", "seed", "epoch", "metric", "value"],
-    }
-    for name, columns in needed.items():
-        lacking = set(columns) - set(getattr(ablation, name))
-        if lacking:
-            raise ValueError(f"{name}.csv has no column {sorted(lacking)[0]}")
-    for key in ("baseline", "score", "dataset", "seeds", "arms", "num_done", "num_planned"):
+    if not isinstance(ablation.head, dict):
+        raise ValueError("grid.json holds no keys")
+    for key in _KEYS:
         if key not in ablation.head:
             raise ValueError(f"grid.json has no key {key}")
-
-
-def _percent(share: float) -> str:
-    return "" if math.isnan(share) else f"{100 * share:.1f}"
-
-
-def _signed(share: float) -> str:
-    return "" if math.isnan(share) else f"{100 * share:+.1f}"
-
-
-def _join(rows: pd.DataFrame, low: str, high: str) -> pd.Series[str]:
-    pairs = zip(rows[low], rows[high], strict=True)
-    texts = ["" if math.isnan(a) else f"{100 * a:.1f} to {100 * b:.1f}" for a, b in pairs]
-    return pd.Series(texts, index=rows.index)
+    for name, columns in _NEEDED.items():
+        table = getattr(ablation, name)
+        for column in (*columns, *_NUMBERS[name]):
+            if column not in table:
+                raise ValueError(f"{name}.csv has no column {column}")
+        for column in _NUMBERS[name]:
+            if len(table) and not pd.api.types.is_numeric_dtype(table[column]):
+                raise ValueError(f"{name}.csv has no numbers in column {column}")
+    unknown = set(ablation.arms) - set(ablation.head["arms"])
+    if unknown:
+        raise ValueError(f"grid.json has no arm {sorted(unknown)[0]}, but trainings.csv has")

@@ -1,13 +1,13 @@
-"""Does PWCA regularise: gaps between training and held-out pictures, with and without it (ours).
+"""Does PWCA regularise: arms of a grid with and without it, compared seed by seed (ours).
 
-A regulariser fits the training pictures less and loses less on others. Losses of training are means
-over an epoch in which the weights moved, on pictures as they are augmented, so a gap of its own
-says little; what is compared is the same gap of two arms.
+A regulariser fits the training pictures less and loses less on others. What trains slower has a
+smaller gap at the same epoch all the same, so the verdict is that at equal loss of training.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,17 +15,24 @@ import numpy as np
 import pandas as pd
 
 from dcal.analysis.ablation_results import Ablation, list_grids, read_ablation
-from dcal.analysis.intervals import compare_paired
+from dcal.analysis.generalisation import (
+    ACCURACY,
+    Pair,
+    compare_arms,
+    compare_at_end,
+    compare_at_equal_training_loss,
+    compute_gaps,
+    count_epochs_to,
+)
+from dcal.analysis.intervals import adjust_by_holm
 
-TRAIN, HELD_OUT = "train/sa/loss", "val/sa/loss"
-
-
-class Pair(NamedTuple):
-    """Two arms that differ by PWCA alone."""
-
-    with_pwca: str
-    without: str
-    name: str  # of what both have
+KEY = "model.pwca_blocks"
+TRAINING_LOSS, HELD_OUT_LOSS = "training loss at the end", "held-out loss at the end"
+LOSS_GAP, ACCURACY_GAP = "gap of loss at the end", "gap of top-1 at the end"
+EQUAL = "held-out loss at equal training loss"
+SHARE = 0.95
+EPOCHS = f"epochs to {SHARE:.0%} of the best held-out score"
+_OF_PWCA, _WEIGHT = "train/pwca/loss", "train/log_variance/"
 
 
 class PwcaGrid(NamedTuple):
@@ -34,163 +41,113 @@ class PwcaGrid(NamedTuple):
     name: str
     ablation: Ablation
     pairs: list[Pair]
-    gaps: pd.DataFrame  # of `compute_gaps`
+    gaps: pd.DataFrame  # of loss, by `compute_gaps`
 
     @property
     def arms(self) -> list[str]:
         """Return the arms of all pairs, each once."""
-        return list(dict.fromkeys(arm for pair in self.pairs for arm in pair[:2]))
+        return list(dict.fromkeys(arm for pair in self.pairs for arm in pair))
 
     def select(self, column: str) -> pd.DataFrame:
         """Return a column of the gaps as rows of arm, seed, epoch and value."""
         return self.gaps[["arm", "seed", "epoch"]].assign(value=self.gaps[column])
 
 
-def read_pwca_grids(root: str | Path) -> list[PwcaGrid]:
-    """Return the grids of results/ablate that have a pair and a held-out loss.
+def read_pwca_grids(root: str | Path) -> tuple[list[PwcaGrid], dict[str, str]]:
+    """Return the grids of results/ablate that can be asked, and by name why others cannot.
 
     Raises:
         AblationError: One of them cannot be read.
     """
-    found = []
+    found, left_out = [], {}
     for folder in list_grids(root):
         ablation = read_ablation(folder)
-        pairs = find_pairs(ablation.head["arms"], ablation.head["pwca_blocks"])
+        pairs = find_pairs(ablation.head["arms"], list_arms_with_pwca(ablation.curves))
         gaps = compute_gaps(ablation.curves)
-        if pairs and not gaps.empty:
+        if not pairs:
+            left_out[folder.name] = "no two trained arms differ by PWCA alone"
+        elif gaps.empty:
+            left_out[folder.name] = "no held-out loss was kept over epochs"
+        else:
             found.append(PwcaGrid(folder.name, ablation, pairs, gaps))
-    return found
+    return found, left_out
 
 
-def find_pairs(arms: dict[str, dict[str, Any]], baseline_blocks: int) -> list[Pair]:
+def list_arms_with_pwca(curves: pd.DataFrame) -> dict[str, bool]:
+    """Return for each arm that was trained whether PWCA was: whether its loss was logged."""
+    arms = curves["arm"].unique()
+    with_pwca = set(curves.loc[curves["metric"] == _OF_PWCA, "arm"])
+    return {str(arm): arm in with_pwca for arm in arms}
+
+
+def find_pairs(arms: Mapping[str, Mapping[str, Any]], has_pwca: Mapping[str, bool]) -> list[Pair]:
     """Return the pairs of arms that differ in nothing but `model.pwca_blocks`.
 
     Args:
         arms: Overrides by arm, as in grid.json; the baseline has none.
-        baseline_blocks: `model.pwca_blocks` of the baseline.
+        has_pwca: By arm; an arm that is not in it has no curves, so it is in no pair.
     """
-    key = "model.pwca_blocks"
-    rest = {name: {k: v for k, v in of.items() if k != key} for name, of in arms.items()}
-    blocks = {name: of.get(key, baseline_blocks) for name, of in arms.items()}
+    rest = {name: {k: v for k, v in of.items() if k != KEY} for name, of in arms.items()}
+    known = [name for name in arms if name in has_pwca]
     return [
-        Pair(one, other, _name(rest[one]))
-        for one in arms
-        for other in arms
-        if rest[one] == rest[other] and blocks[one] > 0 and blocks[other] == 0
+        Pair(one, other)
+        for one in known
+        for other in known
+        if rest[one] == rest[other] and has_pwca[one] and not has_pwca[other]
     ]
 
 
-def compute_gaps(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return a row an arm, seed and epoch: loss of training, held-out loss, and their difference.
-
-    Both are those of the SA branch, which every arm has.
-    """
-    chosen = curves[curves["metric"].isin([TRAIN, HELD_OUT])]
-    wide = chosen.pivot(index=["arm", "seed", "epoch"], columns="metric", values="value")
-    wide = wide.reindex(columns=[TRAIN, HELD_OUT]).dropna().rename_axis(columns=None)
-    return wide.assign(gap=wide[HELD_OUT] - wide[TRAIN]).reset_index()
-
-
-def compare_at_end(gaps: pd.DataFrame, pair: Pair, column: str) -> dict[str, float]:
-    """Compare a column of `compute_gaps` at each arm's last epoch, with PWCA less without."""
-    last = gaps.sort_values("epoch").groupby(["arm", "seed"])[column].last()
-    return _compare(last, pair)
-
-
-def compare_at_equal_training_loss(gaps: pd.DataFrame, pair: Pair) -> dict[str, float]:
-    """Compare held-out losses where both arms have the same loss of training, seed by seed.
-
-    That loss is the lowest one that both reach; between epochs lines are drawn through the losses
-    as far as each is the lowest so far.
-    """
-    found: dict[str, dict[int, float]] = {pair.with_pwca: {}, pair.without: {}}
-    for seed in gaps["seed"].unique():
-        paths = {arm: _trace(gaps, arm, seed) for arm in found}
-        if any(len(path) < 2 for path in paths.values()):
-            continue
-        level = max(path[TRAIN].min() for path in paths.values())
-        for arm, path in paths.items():
-            found[arm][int(seed)] = _read_at(path, level)
-    return compare_paired(*(pd.Series(found[arm], dtype=float) for arm in found))
-
-
 def compare_pairs(grid: PwcaGrid) -> pd.DataFrame:
-    """Return a row a pair and a quantity: seeds, difference, its 95 % interval, and p."""
+    """Return a row a pair and a quantity, with what `compare_paired` returns and Holm's p.
+
+    Differences are with PWCA less without. Holm's p counts all rows of the grid.
+    """
+    accuracies = compute_gaps(grid.ablation.curves, ACCURACY)
+    metric = f"val/sa/{grid.ablation.score}"
+    epochs = count_epochs_to(grid.ablation.curves, metric, SHARE)
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for pair in grid.pairs:
+        found = {
+            TRAINING_LOSS: compare_at_end(grid.gaps, pair, "training"),
+            HELD_OUT_LOSS: compare_at_end(grid.gaps, pair, "held_out"),
+            LOSS_GAP: compare_at_end(grid.gaps, pair, "gap"),
+            ACCURACY_GAP: compare_at_end(accuracies, pair, "gap"),
+            EQUAL: compare_at_equal_training_loss(grid.gaps, pair),
+            EPOCHS: compare_arms(epochs, pair),
+        }
+        rows |= {(pair.name, what): row for what, row in found.items()}
+    table = pd.DataFrame(rows).T.rename_axis(["pair", "of"]).astype({"num_pairs": int})
+    return table.assign(p_holm=adjust_by_holm(table["p_value"].tolist()))
+
+
+def compare_seconds(grid: PwcaGrid) -> pd.DataFrame:
+    """Return a row a pair: how many times as long training takes with PWCA, and PWCA's share.
+
+    The ratio is the geometric mean over seeds, with its interval, since a machine that was busy is
+    so many times slower; the share is that of the time with PWCA.
+    """
+    done = grid.ablation.trainings
+    # A training that failed has none, and one of a moment is written as 0.
+    seconds = done[done["seconds"] > 0].set_index(["arm", "seed"])["seconds"].astype(float)
     rows = {}
     for pair in grid.pairs:
-        name = f"{pair.with_pwca} less {pair.without}"
-        for what, column in (("training", TRAIN), ("held-out", HELD_OUT)):
-            rows[name, f"{what} loss at the end"] = compare_at_end(grid.gaps, pair, column)
-        rows[name, "gap at the end"] = compare_at_end(grid.gaps, pair, "gap")
-        equal = compare_at_equal_training_loss(grid.gaps, pair)
-        rows[name, "held-out loss at equal training loss"] = equal
-    table = pd.DataFrame(rows).T.rename_axis(["pair", "of"])
-    table.columns = pd.Index(["seeds", "difference", "from", "to", "p"])
-    return table.astype({"seeds": int})
+        found = compare_arms(pd.Series(np.log(seconds)), pair)
+        keys = ("difference", "difference_low_95", "difference_high_95")
+        ratio, low, high = (math.exp(found[key]) for key in keys)
+        row = {"num_pairs": found["num_pairs"], "ratio": ratio, "low_95": low, "high_95": high}
+        rows[pair.name] = row | {"share": 1 - 1 / ratio}
+    return pd.DataFrame(rows).T.rename_axis("pair").astype({"num_pairs": int})
 
 
-def count_epochs_to(curves: pd.DataFrame, metric: str, share: float) -> pd.DataFrame:
-    """Return a row an arm and seed: epochs, from 1, until a share of its own best is reached.
-
-    Args:
-        curves: As pipelines/ablate writes them.
-        metric: A score, larger is better, such as `val/sa/top1_accuracy`.
-        share: Of the best value of that training.
-    """
-    rows = []
-    for (arm, seed), values in curves[curves["metric"] == metric].groupby(["arm", "seed"]):
-        ordered = values.sort_values("epoch")
-        reached = ordered["value"] >= share * ordered["value"].max()
-        rows.append((arm, seed, int(ordered["epoch"][reached].iloc[0]) + 1))
-    return pd.DataFrame(rows, columns=["arm", "seed", "epochs"])
+def select_loss_weights(curves: pd.DataFrame, arms: Collection[str]) -> pd.DataFrame:
+    """Return rows of arm, branch, seed, epoch and value: w of each branch, where it is learned."""
+    is_weight = curves["metric"].str.startswith(_WEIGHT) & curves["arm"].isin(arms)
+    chosen = curves[is_weight]
+    return chosen.assign(branch=chosen["metric"].str.removeprefix(_WEIGHT)).drop(columns="metric")
 
 
-def tell_regularisation(end: dict[str, float], equal: dict[str, float], pair: Pair) -> str:
-    """Return what the two comparisons say of a pair.
-
-    Args:
-        end: Of `gap` by `compare_at_end`.
-        equal: By `compare_at_equal_training_loss`.
-        pair: Named in the sentence.
-    """
-    return (
-        f"{pair.name}: with PWCA the gap at the end {_judge(end, 'is smaller', 'is larger')}, and "
-        f"the held-out loss at equal training loss {_judge(equal, 'is lower', 'is higher')}."
-    )
-
-
-def _judge(found: dict[str, float], below: str, above: str) -> str:
-    count = int(found["num_pairs"])
-    if count < 2 or math.isnan(found["p_value"]):
-        return f"cannot be judged by {count} seeds"
-    low, high = found["difference_low_95"], found["difference_high_95"]
-    size = f"{found['difference']:+.3f}, {low:+.3f} to {high:+.3f}, {count} seeds"
-    if low <= 0 <= high:
-        return f"cannot be told apart ({size})"
-    return f"{below if high < 0 else above} ({size})"
-
-
-def _compare(values: pd.Series[Any], pair: Pair) -> dict[str, float]:
-    known = set(values.index.get_level_values("arm"))
-    empty = pd.Series(dtype=float)
-    with_pwca, without = (values[arm] if arm in known else empty for arm in pair[:2])
-    return compare_paired(with_pwca, without)
-
-
-def _trace(gaps: pd.DataFrame, arm: str, seed: int) -> pd.DataFrame:
-    path = gaps[(gaps["arm"] == arm) & (gaps["seed"] == seed)].sort_values("epoch")
-    before = path[TRAIN].cummin().shift(fill_value=math.inf)
-    return path[path[TRAIN] < before]
-
-
-def _read_at(path: pd.DataFrame, level: float) -> float:
-    # np.interp wants rising places, and the loss of training falls.
-    return float(np.interp(-level, -path[TRAIN].to_numpy(), path[HELD_OUT].to_numpy()))
-
-
-def _name(overrides: dict[str, Any]) -> str:
-    if not overrides:
-        return "beside GLCA"
-    if overrides == {"model.glca_blocks": 0}:
-        return "without GLCA"
-    return ", ".join(f"{key}={value}" for key, value in overrides.items())
+def measure_loss_weights(weights: pd.DataFrame) -> pd.DataFrame:
+    """Return by arm and branch exp(-w) / 2 at the last epoch, which its loss is multiplied by."""
+    last = weights.sort_values("epoch").groupby(["arm", "branch", "seed"])["value"].last()
+    factors = np.exp(-last) / 2
+    return pd.DataFrame(factors.groupby(["arm", "branch"]).mean().unstack("branch"))

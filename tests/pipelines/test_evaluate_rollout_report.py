@@ -70,6 +70,9 @@ def test_every_stage_leaves_its_files_and_adds_to_the_run_of_training(
     page = Path("reports/02_rollout.html").read_text(encoding="utf-8")
     assert page.count("<img") == 2 and "The largest share of the rollout lies" in page
     assert "paint_rollout" not in page and str(tmp_path) not in page
+    for name in ("03_pwca_as_regulariser", "05_ablations"):
+        page = Path(f"reports/{name}.html").read_text(encoding="utf-8")
+        assert "No grid of arms and seeds was trained here" in page and "make ablate" in page
 
     run = read_run_record("results/train/run.json")
     assert run.run_id is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dcal.tracking import find_runs
+from dcal.tracking import find_runs, lookup
 from dcal.tracking.store import connect
 
 
@@ -18,16 +18,20 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_newest_run_of_each_fingerprint_is_found() -> None:
+@pytest.mark.parametrize("page_size", [1000, 2])
+def test_the_newest_run_of_each_fingerprint_is_found(
+    page_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "PAGE_SIZE", page_size)
     client = connect()
     experiment = client.create_experiment("birds")
     ids = [
         client.create_run(
             experiment, start_time=time, tags={"dcal.fingerprint": fingerprint}
         ).info.run_id
-        for time, fingerprint in ((2, "a"), (1, "a"), (3, "b"))
+        for time, fingerprint in ((2, "a"), (1, "a"), (3, "b"), (4, "d"))
     ]
-    assert find_runs("birds", ["a", "c"]) == {"a": ids[0]}
+    assert find_runs("birds", ["a", "c", "d"]) == {"a": ids[0], "d": ids[3]}
     assert find_runs("wrens", ["a"]) == {}
 
 

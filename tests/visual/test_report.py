@@ -132,6 +132,9 @@ def test_a_notebooks_page_has_the_reports_look_and_the_runs_name(inputs: ReportI
     assert "<h1>Told</h1>" in html and "A &lt;story&gt;" in html
     assert inputs.training is not None and inputs.training.run.fingerprint in page.text
     assert "drawn data" in page.text
+    alone = Page(render_notebook(None, title="Grids", body="<h1>Told</h1>"))
+    assert alone.open == [] and "Told" in alone.text and "DCAL Workbench" in alone.text
+    assert inputs.training.run.fingerprint not in alone.text
 
 
 def test_a_data_set_that_may_not_be_passed_on_leaves_no_picture_on_the_page(

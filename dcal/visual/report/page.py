@@ -45,15 +45,16 @@ def render_report(inputs: ReportInputs) -> str:
     )
 
 
-def render_notebook(inputs: ReportInputs, *, title: str, body: str) -> str:
+def render_notebook(inputs: ReportInputs | None, *, title: str, body: str) -> str:
     """Return a notebook's texts and outputs as a page of the report's look.
 
     Args:
-        inputs: The run that the notebook was executed on.
+        inputs: The run that the notebook was executed on; None = it tells of no single run.
         title: For the browser; the page's own heading is part of `body`.
         body: HTML without styles.
     """
-    return _fill("notebook.html", page=build_page(inputs), title=title, body=body)
+    page = build_page(inputs) if inputs else {"title": "DCAL Workbench", "tags": []}
+    return _fill("notebook.html", page=page, title=title, body=body)
 
 
 def _fill(name: str, **content: Any) -> str:

@@ -1,0 +1,154 @@
+"""What a grid says, in tables and sentences for a reader; each follows from its numbers (ours)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from dcal.analysis.ablation_results import Ablation
+
+SIGNIFICANT = 0.05
+BRANCH_NAMES = {"sa": "SA", "glca": "GLCA", "pwca": "PWCA", "both": "SA + GLCA"}
+
+
+def describe(ablation: Ablation) -> str:
+    """Return a caption that says what the numbers are of, and what they are not."""
+    head = ablation.head
+    drawn = " Its pictures are drawn by a program: no figure here says anything of photographs."
+    parts = [
+        f"Data set {head['dataset']}, {head['data_digest'][:12]}."
+        f"{drawn if head['is_drawn'] else ''}",
+        f"{head['num_done']} of {head['num_planned']} trainings are done, of seeds "
+        f"{', '.join(str(seed) for seed in head['seeds'])}; {head['num_epochs']} epochs where an "
+        "arm does not say otherwise.",
+        f"Scored is the test split with the weights that train.selection={head['selection']} "
+        "takes" + (", which looked at it: optimistic." if head["selection"] == "test" else "."),
+    ]
+    failed = ablation.trainings["reason"].notna().sum() if "reason" in ablation.trainings else 0
+    if failed:
+        have = "training failed and has" if failed == 1 else "trainings failed and have"
+        parts.append(f"{failed} {have} no score.")
+    return " ".join([*parts, _describe_code(head["environment"])])
+
+
+def warn_of_other_data(ablation: Ablation, name: str) -> str:
+    """Return a sentence in bold where a grid is not of this data set, else nothing.
+
+    Args:
+        ablation: Of a grid.
+        name: `dataset.name` of params.yaml.
+    """
+    of = ablation.head["dataset"]
+    if of == name:
+        return ""
+    return f"**This grid is of another data set, {of}, than params.yaml, which has {name}.**"
+
+
+def list_settings(ablation: Ablation) -> list[str]:
+    """Return a line an arm: what it has otherwise than the baseline."""
+    lines = []
+    for arm in ablation.arms:
+        values = ablation.head["arms"][arm]
+        said = ", ".join(f"{key}={value}" for key, value in values.items())
+        lines.append(f"{arm}: {said or 'the baseline, as params.yaml was then'}")
+    return lines
+
+
+def format_table(ablation: Ablation) -> pd.DataFrame:
+    """Return the score that counts, every branch of every arm, in per cent, for a reader."""
+    rows = ablation.table[ablation.table["metric"] == ablation.score]
+    shown = pd.DataFrame(
+        {
+            "arm": rows["arm"] + ", " + rows["branch"].replace(BRANCH_NAMES),
+            "seeds": rows["num_seeds"],
+            "mean": rows["mean"].map(_percent),
+            "std": rows["std"].map(_percent),
+            "95 %": _join(rows, "low_95", "high_95"),
+            f"less {ablation.baseline}": rows["difference"].map(_signed),
+            "95 % of it": _join(rows, "difference_low_95", "difference_high_95"),
+            "p (Holm)": rows["p_holm"].map(format_p),
+        }
+    )
+    return shown.set_index("arm")
+
+
+def format_cost(cost: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
+    """Return a table of `measure_cost` for a reader, cost beside the score."""
+    shown = pd.DataFrame(
+        {
+            "epochs": cost["epochs"],
+            "mean seconds": cost["seconds"].map("{:.0f}".format),
+            f"time over {baseline}'s": cost["ratio"].map(lambda x: "" if x != x else f"{x:.2f}"),
+            "score, %": cost["mean"].map(_percent),
+            "95 %": _join(cost, "low_95", "high_95"),
+            "by": cost["branch"].replace(BRANCH_NAMES),
+        }
+    )
+    return shown.rename_axis("arm")
+
+
+def tell_differences(ablation: Ablation) -> list[str]:
+    """Return a sentence a row: better, worse, or no difference that so few seeds could tell.
+
+    Rows are the branch that stands for each arm, and the baseline's other branches, which are its
+    model read in another way. One differs where Holm's p, over all rows of the score, is below
+    0.05.
+    """
+    rows = ablation.table[ablation.table["metric"] == ablation.score]
+    main = rows.index.isin(ablation.main_rows.index)
+    is_baseline = rows["arm"] == ablation.baseline
+    return [tell(row) for _, row in rows[main ^ is_baseline].iterrows()]
+
+
+def tell(row: pd.Series[Any]) -> str:
+    """Return the sentence of one row of a table."""
+    branch, pairs = BRANCH_NAMES.get(row["branch"], row["branch"]), int(row["num_pairs"])
+    arm = f"{row['arm']} by {branch}"
+    if not pairs:
+        return f"{arm}: no seed in common with the baseline yet."
+    if pairs < 2 or math.isnan(row["p_value"]):
+        difference = _signed(row["difference"])
+        return f"{arm}: {difference} over {count_seeds(pairs)}, which cannot be judged."
+    interval = f"{_signed(row['difference_low_95'])} to {_signed(row['difference_high_95'])}, "
+    # Differences that are all 0 have no interval.
+    known = "" if math.isnan(row["difference_low_95"]) else interval
+    size = f"{_signed(row['difference'])} ({known}{count_seeds(pairs)})"
+    if row["p_holm"] >= SIGNIFICANT:
+        return f"{arm}: no difference can be told: {size}."
+    return f"{arm}: {'higher' if row['difference'] > 0 else 'lower'} by {size}."
+
+
+def _describe_code(environment: dict[str, Any]) -> str:
+    commit = environment.get("git_commit")
+    dirty = " with changes that were not committed" if environment.get("git_dirty") else ""
+    code = f"commit {commit[:12]}{dirty}" if commit else "a commit that is not known"
+    device, torch = environment.get("device"), environment.get("versions", {}).get("torch")
+    return f"The last trainings were of {code}, on {device} with torch {torch}."
+
+
+def format_p(p_value: float) -> str:
+    """Return a p value to three digits; nothing where it is nan."""
+    if math.isnan(p_value):
+        return ""
+    return f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"
+
+
+def count_seeds(count: int) -> str:
+    """Return a count of seeds in words."""
+    return f"{count} seed" if count == 1 else f"{count} seeds"
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _signed(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:+.1f}"
+
+
+def _join(rows: pd.DataFrame, low: str, high: str) -> pd.Series[str]:
+    pairs = zip(rows[low], rows[high], strict=True)
+    texts = ["" if math.isnan(a) else f"{100 * a:.1f} to {100 * b:.1f}" for a, b in pairs]
+    return pd.Series(texts, index=rows.index)
