@@ -96,7 +96,7 @@ for grid in grids:
 #
 # With PWCA less without, paired by seed. What trains slower has a smaller gap at the same epoch; so
 # the held-out loss is also read at one and the same loss of training, the lowest that both reach.
-# `p (Holm)` is raised for the number of rows of the grid.
+# `p (Holm)` is raised for the number of rows of the grid, and is what the answer goes by.
 
 # %%
 for grid in grids:

@@ -35,6 +35,7 @@ def format_pair(table: pd.DataFrame, pair: Pair) -> pd.DataFrame:
                     table["difference_low_95"], table["difference_high_95"], strict=True
                 )
             ],
+            "p": table["p_value"].map(format_p),
             "p (Holm)": table["p_holm"].map(format_p),
         }
     )
@@ -149,6 +150,9 @@ def _tell(row: Row) -> str:
     if verdict == "open":
         return f"cannot be judged by {count_seeds(int(row['num_pairs']))}"
     said = "shows no difference that can be told" if verdict == "equal" else f"is {verdict}"
+    if verdict == "equal" and row["p_value"] < SIGNIFICANT:
+        alone = "lower" if row["difference"] < 0 else "higher"
+        said = f"would be {alone} if nothing else were asked, and cannot be told among all rows"
     return f"{said} ({_size(row, 3)})"
 
 

@@ -111,6 +111,19 @@ def test_slower_training_is_not_taken_for_regularisation(folder: Path) -> None:
     assert "more epochs with PWCA" in tell_convergence(table, PAIR)
 
 
+def test_what_only_an_uncorrected_interval_tells_is_called_so(folder: Path) -> None:
+    table = compare_pairs(make_grid(folder, noise=0.02))
+    place = (PAIR.name, EQUAL)
+    columns = ["num_pairs", "difference", "difference_low_95", "difference_high_95"]
+    table.loc[place, columns] = [5, -0.052, -0.093, -0.012]
+    table.loc[place, ["p_value", "p_holm"]] = [0.02, 0.2]
+    said = tell_regularisation(table, PAIR)
+    assert "no regularisation can be told" in said
+    assert f"the {EQUAL} would be lower if nothing else were asked, and cannot be told" in said
+    shown = format_pair(table, PAIR).loc[EQUAL]
+    assert (shown["p"], shown["p (Holm)"]) == ("0.020", "0.200")
+
+
 def test_one_seed_is_not_judged(folder: Path) -> None:
     grid = make_grid(folder, seeds=1)
     table = compare_pairs(grid)
