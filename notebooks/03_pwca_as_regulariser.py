@@ -42,7 +42,8 @@ from dcal.analysis.regularisation_texts import (
     tell_seconds,
 )
 from dcal.visual.ablations import draw_bands, draw_differences
-from dcal.visual.figures import BRANCH_COLOURS, show_figure
+from dcal.visual.figures import BRANCH_COLOURS
+from dcal.visual.notebook_figures import DescribedFigure
 
 # %% tags=["parameters"]
 project = ".."  # the folder of params.yaml and results/
@@ -73,7 +74,9 @@ for grid in grids:
     display(Markdown(f"### {grid.name}\n\n{warning} {describe(grid.ablation)}"))
     losses = [(title, grid.select(column)) for column, title in titles.items()]
     curves = draw_bands(losses, lines=grid.arms, y_label="cross-entropy of SA", is_log=True)
-    show_figure(curves, "Losses of training and of held-out pictures over epochs, by arm")
+    display(
+        DescribedFigure(curves, "Losses of training and of held-out pictures over epochs, by arm")
+    )
 
 # %% [markdown]
 # ## The gap over epochs
@@ -86,10 +89,12 @@ for grid in grids:
 for grid in grids:
     panels = [(f"{grid.name}: held-out less training", grid.select("gap"))]
     gaps = draw_bands(panels, lines=grid.arms, y_label="difference of losses")
-    show_figure(gaps, "Gap between held-out and training loss over epochs, by arm")
+    display(DescribedFigure(gaps, "Gap between held-out and training loss over epochs, by arm"))
     differences = [(pair.name, compare_over_epochs(grid.gaps, pair, "gap")) for pair in grid.pairs]
     paired = draw_differences(differences, y_label="gap, paired difference")
-    show_figure(paired, "Paired difference of the gap over epochs, with PWCA less without")
+    display(
+        DescribedFigure(paired, "Paired difference of the gap over epochs, with PWCA less without")
+    )
 
 # %% [markdown]
 # ## At the end, and where training has come equally far
@@ -130,7 +135,7 @@ for grid in grids:
     display(Markdown(f"### {grid.name}"))
     if panels:
         learned = draw_bands(panels, lines=branches, by="branch", y_label="w")
-        show_figure(learned, "w of each branch over epochs, by arm")
+        display(DescribedFigure(learned, "w of each branch over epochs, by arm"))
         display(format_loss_weights(factors[grid.name]))
     else:
         display(Markdown("The weights of the losses are fixed."))

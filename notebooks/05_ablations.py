@@ -34,7 +34,7 @@ from dcal.analysis.ablation_texts import (
 )
 from dcal.tracking import find_runs
 from dcal.visual.ablations import describe_forest, draw_cost, draw_forest, draw_seeds, name_score
-from dcal.visual.figures import show_figure
+from dcal.visual.notebook_figures import DescribedFigure
 
 # %% tags=["parameters"]
 project = ".."  # the folder of params.yaml and results/
@@ -59,13 +59,17 @@ for grid in grids:
         )
     )
     forest = draw_forest(grid.table, score=score, baseline=baseline)
-    show_figure(forest, describe_forest(grid.table, score=score))
+    display(DescribedFigure(forest, describe_forest(grid.table, score=score)))
     rows = grid.table[grid.table["metric"] == score]
     order = list(zip(rows["arm"], rows["branch"], strict=True))
-    show_figure(draw_seeds(grid.scores, score=score, order=order), "The score of each seed, by row")
+    display(
+        DescribedFigure(
+            draw_seeds(grid.scores, score=score, order=order), "The score of each seed, by row"
+        )
+    )
     display(Markdown(f"### Cost, {name}"), format_cost(measure_cost(grid), baseline=baseline))
     cost = draw_cost(measure_cost(grid), score=score, baseline=baseline)
-    show_figure(cost, "Score of each arm over its time of training, as in the table")
+    display(DescribedFigure(cost, "Score of each arm over its time of training, as in the table"))
     display(Markdown("Seconds are those of the machine as it was, beside whatever else it did."))
 
 # %% [markdown]

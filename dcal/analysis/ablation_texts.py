@@ -125,7 +125,7 @@ def _describe_code(environment: dict[str, Any]) -> str:
     dirty = " with changes that were not committed" if environment.get("git_dirty") else ""
     code = f"commit {commit[:12]}{dirty}" if commit else "a commit that is not known"
     device, torch = environment.get("device"), environment.get("versions", {}).get("torch")
-    return f"The last trainings were of {code}, on {device} with torch {torch}."
+    return f"These tables were last written at {code}, on {device} with torch {torch}."
 
 
 def format_p(p_value: float) -> str:

@@ -126,13 +126,6 @@ def figure_to_svg(figure: Figure, *, description: str) -> str:
     return f'{head} role="img" aria-label="{escape(description, quote=True)}">{body.strip()}'
 
 
-def show_figure(figure: Figure, description: str) -> None:
-    """Show a figure below a notebook's cell, with what a reader who cannot see it is told."""
-    from IPython.display import display
-
-    display(figure, metadata={"image/png": {"alt": description}})
-
-
 def image_to_uri(image: np.ndarray, *, quality: int = 82) -> str:
     """Return 8-bit RGB pixels (height, width, 3) as a WebP data URI."""
     stream = io.BytesIO()
