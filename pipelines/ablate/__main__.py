@@ -16,7 +16,7 @@ import typer
 from dcal.tracking import Tracker
 from pipelines.ablate.choose import CHOICE
 from pipelines.ablate.results import render_table, write_results
-from pipelines.ablate.run import SPENT, Ablation, carry_out, open_ablation
+from pipelines.ablate.run import SPENT, Ablation, carry_out, open_ablation, settle_runs
 from pipelines.guard import hold_stage, watch_for_reasons_to_stop
 from pipelines.inputs import read_inputs, require_unchanged
 from pipelines.parent_run import track_parent
@@ -57,6 +57,7 @@ def run(path: Path) -> Ablation:
             with track_parent(
                 ablation.baseline, ablation.ground, kind="grid", name_suffix=f"grid {path.stem}"
             ) as tracker:
+                settle_runs(ablation)
                 _train_what_is_left(ablation)
                 _show(ablation, tracker)
         except KeyboardInterrupt as error:

@@ -15,7 +15,7 @@ from dcal.config import Config, load_config
 from dcal.data.datamodule import Loaders, open_pictures
 from dcal.paths import render_json
 from dcal.sentences import to_one_line
-from dcal.tracking import Tracker, describe_environment
+from dcal.tracking import Tracker, describe_environment, read_last_words
 from dcal.training.fit import choose_scored_split
 from dcal.training.resume import ShouldStop
 from dcal.training.runtime import resolve_runtime
@@ -28,8 +28,19 @@ from pipelines.ablate.store import (
     keep_finished,
     keep_ratio,
 )
+from pipelines.run_states import END_STATUS, State, end_run
 from pipelines.train import compute_run_fingerprint
-from pipelines.trainings import Ground, Job, Trained, Watch, build, train
+from pipelines.trainings import (
+    Ground,
+    Job,
+    Trained,
+    Watch,
+    build,
+    find_folder,
+    make_run_key,
+    open_job_run,
+    train,
+)
 
 logger = logging.getLogger(__name__)
 OPTIONS = Path("experiments/ablation")
@@ -115,6 +126,23 @@ def open_ablation(path: Path, *, should_stop: ShouldStop) -> Ablation:
     return Ablation(path.stem, grid, arms, ratios, ground)
 
 
+def settle_runs(ablation: Ablation) -> None:
+    """End the runs of trainings whose process was killed between its result and its last word."""
+    for cell in ablation.list_cells():
+        kept = ablation.find(cell)
+        run_key = make_run_key(ablation.ground.parent_key, cell.name)
+        said = read_last_words(run_key)
+        if kept is None or said is None:
+            continue  # not trained, or for another grid
+        state: State = "failed" if kept.reason else "complete"
+        if said[0] == END_STATUS[state]:
+            continue
+        tracker = open_job_run(_make_job(cell), ablation.ground, fingerprint=cell.fingerprint)
+        tracker.log_scores(kept.scores)
+        end_run(tracker, state, reason=kept.reason)
+        find_folder(cell.fingerprint, run_key).remove_files()
+
+
 def carry_out(ablation: Ablation, cell: Cell) -> Finished:
     """Train one cell and keep what it gave; a loss that is no number is kept as the reason.
 
@@ -135,10 +163,8 @@ def carry_out(ablation: Ablation, cell: Cell) -> Finished:
     def watch_only(loaders: Loaders, tracker: Tracker) -> Watch:
         return Watch(tracker.log_metrics, ablation.ground.should_stop)
 
-    tags = {"dcal.arm": cell.arm.name, "dcal.seed": str(cell.config.seed)}
-    job = Job(cell.name, "ablation", cell.config, tags)
     try:
-        train(job, ablation.ground, watch_only, conclude)
+        train(_make_job(cell), ablation.ground, watch_only, conclude)
     except TrialFailed as error:
         kept = [_describe_failure(cell, str(error))]
         keep_finished(kept[0], cell.config)
@@ -151,6 +177,11 @@ def carry_out(ablation: Ablation, cell: Cell) -> Finished:
             "all arms a smaller train.batch_size (base), or leave this one out"
         ) from None
     return kept[0]
+
+
+def _make_job(cell: Cell) -> Job:
+    tags = {"dcal.arm": cell.arm.name, "dcal.seed": str(cell.config.seed)}
+    return Job(cell.name, "ablation", cell.config, tags)
 
 
 def _get(arms: list[Arm], name: str) -> Arm:

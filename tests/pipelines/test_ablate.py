@@ -14,7 +14,7 @@ import yaml
 from dcal.ablation.grid import GridError
 from dcal.config import load_config
 from dcal.training.checkpoints import list_folders
-from pipelines import evaluate, train
+from pipelines import evaluate, train, trainings
 from pipelines.ablate import __main__ as ablate
 from pipelines.ablate import run as running
 from pipelines.ablate.results import RESULTS
@@ -202,6 +202,25 @@ def test_hours_end_a_training_and_the_next_start_goes_on_with_it(
     assert names == ["dcal, seed 0", "sa_only, seed 0"]
     (parent,) = list_runs("grid")
     assert parent.info.status == "FINISHED"
+
+
+def test_a_kill_between_a_result_and_its_runs_end_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = prepare(tmp_path, monkeypatch, vary={}, same_time=[], seeds=[0])
+
+    def die(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt("killed")
+
+    with monkeypatch.context() as once:
+        once.setattr(trainings, "end_run", die)
+        with pytest.raises(KeyboardInterrupt):
+            ablate.run(path)
+    names = note_trainings(monkeypatch)
+    ablate.run(path)
+    assert names == ["sa_only, seed 0"]
+    assert [run.info.status for run in list_runs("ablation")] == ["FINISHED", "FINISHED"]
+    assert list_folders() == []
 
 
 def test_a_mistake_in_the_last_arm_is_found_before_the_first_training(
