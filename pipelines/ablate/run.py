@@ -16,6 +16,7 @@ from dcal.data.datamodule import Loaders, open_pictures
 from dcal.paths import render_json
 from dcal.sentences import to_one_line
 from dcal.tracking import Tracker, describe_environment, read_last_words
+from dcal.tracking.spool import find_spool
 from dcal.training.fit import choose_scored_split
 from dcal.training.resume import ShouldStop
 from dcal.training.runtime import resolve_runtime
@@ -135,8 +136,8 @@ def settle_runs(ablation: Ablation) -> None:
         if kept is None or said is None:
             continue  # not trained, or for another grid
         state: State = "failed" if kept.reason else "complete"
-        if said[0] == END_STATUS[state]:
-            continue
+        if said[0] == END_STATUS[state] and not find_spool(run_key).num_waiting:
+            continue  # said, and MLflow has it
         tracker = open_job_run(_make_job(cell), ablation.ground, fingerprint=cell.fingerprint)
         tracker.log_scores(kept.scores)
         end_run(tracker, state, reason=kept.reason)
