@@ -25,6 +25,7 @@ setup: # .venv from requirements.lock; at once where that was done
 	@.ci/setup
 
 repro: setup ## run the pipeline of params.yaml: fetch, prepare, train, evaluate, rollout, report
+	@python -m pipelines.mend
 	@python -m pipelines.watch
 	@dvc repro $(ARGS)
 	@python -m pipelines.summary
@@ -33,10 +34,12 @@ report: setup ## pages of a run: make report RUN=<experiment, commit, MLflow run
 	@python -m pipelines.report_run "$${RUN:-}" --pictures "$${PICTURES:-}"
 
 tune: setup ## search settings: make tune PLAN=architecture; see experiments/tune
+	@python -m pipelines.mend
 	@python -m pipelines.tune.choose "$${PLAN:-}"
 	@dvc repro pipelines/tune/dvc.yaml $(ARGS)
 
 ablate: setup ## compare arms over seeds: make ablate GRID=top_r; see experiments/grid
+	@python -m pipelines.mend
 	@python -m pipelines.ablate.choose "$${GRID:-}"
 	@dvc repro pipelines/ablate/dvc.yaml $(ARGS)
 
@@ -47,9 +50,11 @@ dashboard: setup ## studies on http://127.0.0.1:8080, or make dashboard PORT=808
 		"$${DCAL_OPTUNA_URL:-sqlite:///$(WORK_ROOT)/optuna.db}" $(ARGS)
 
 share: setup ## copy data, model and pages to a DVC remote: make share REMOTE=/a/folder
+	@python -m pipelines.mend
 	@python -m pipelines.share push "$${REMOTE:-}"
 
 receive: setup ## bring them into a clone: make receive REMOTE=/a/folder [RUN=<another run>]
+	@python -m pipelines.mend
 	@python -m pipelines.share pull "$${REMOTE:-}" --run "$${RUN:-}"
 
 test: check ## lint, types, fast tests: at most 8 minutes on 2 cores

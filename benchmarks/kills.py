@@ -107,6 +107,7 @@ def kill_runs(folder: Path, *, num_kills: int, seed: int) -> list[dict[str, Any]
         started = time.perf_counter()
         outcomes = [kill_once(project, kill) for kill in kills[:num_left]]
         num_left -= sum(outcome.hit for outcome in outcomes)
+        mend(project)
         project.repro("evaluate")
         differences = compare(expected, describe_results(project))
         seconds = time.perf_counter() - started
@@ -138,6 +139,7 @@ def plan_kills(*, seed: int) -> Iterator[list[Kill]]:
 
 def kill_once(project: Project, kill: Kill) -> Outcome:
     """Start the pipeline, wait for the moment, and kill the target."""
+    mend(project)
     command = [str(Path(sys.executable).parent / "dvc"), "repro", "evaluate"]
     process = subprocess.Popen(
         command,
@@ -152,6 +154,11 @@ def kill_once(project: Project, kill: Kill) -> Outcome:
         _kill(process, kill.target)
     process.wait()
     return Outcome(kill, hit, _find_newest_step(project.folder))
+
+
+def mend(project: Project) -> None:
+    """Do what `make repro` does first: DVC may have been killed as it wrote a file of its own."""
+    project.run("python", "-m", "pipelines.mend")
 
 
 def build_moment(folder: Path, kill: Kill) -> Callable[[psutil.Process], bool]:

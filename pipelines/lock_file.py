@@ -1,8 +1,8 @@
 """A whole dvc.lock is kept beside DVC's own, which DVC rewrites in place (ours).
 
 On a full disk, or killed in that moment, DVC leaves an empty or a half file, and from then on
-refuses to do anything. Each stage begins by keeping the file as it then is, whole, with all stages
-before it; `make repro` puts it back where it has to.
+refuses to do anything. Each stage begins by keeping the files as they then are, whole, with all
+stages before it; `python -m pipelines.mend` puts them back where it has to.
 """
 
 from __future__ import annotations
@@ -17,37 +17,47 @@ from dcal.paths import write_atomically
 
 logger = logging.getLogger(__name__)
 
-LOCK, KEPT = Path("dvc.lock"), Path(".dvc/tmp/dvc.lock.kept")
+# One of each pipeline, and where it is kept.
+KEPT = {
+    Path("dvc.lock"): Path(".dvc/tmp/dvc.lock.kept"),
+    Path("pipelines/tune/dvc.lock"): Path(".dvc/tmp/tune.lock.kept"),
+    Path("pipelines/ablate/dvc.lock"): Path(".dvc/tmp/ablate.lock.kept"),
+}
 
 
-def keep_lock_file() -> None:
-    """Keep dvc.lock as it is now, if it is whole."""
-    text = _read_whole(LOCK)
-    if text is not None and text != _read_whole(KEPT):
-        with write_atomically(KEPT) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+def keep_lock_files() -> None:
+    """Keep each dvc.lock as it is now, if it is whole."""
+    for lock, kept in KEPT.items():
+        text = _read_whole(lock)
+        if text is not None and text != _read_whole(kept):
+            with write_atomically(kept) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
 
-def restore_lock_file() -> None:
+def restore_lock_files() -> None:
     """Put a whole dvc.lock back where there is a broken one: the kept one, else the last commit's.
 
     Raises:
         ValueError: There is neither.
     """
-    if not LOCK.is_file() or _read_whole(LOCK) is not None:
-        return
-    kept, origin = _read_whole(KEPT), "kept when the last stage began"
-    if kept is None:
-        shown = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, text=True)
-        kept, origin = _parse(shown.stdout), "of the last commit"
-    if kept is None:
+    for lock in KEPT:
+        if lock.is_file() and _read_whole(lock) is None:
+            _restore(lock)
+
+
+def _restore(lock: Path) -> None:
+    text, origin = _read_whole(KEPT[lock]), "kept when the last stage began"
+    if text is None:
+        shown = subprocess.run(["git", "show", f"HEAD:./{lock}"], capture_output=True, text=True)
+        text, origin = _parse(shown.stdout), "of the last commit"
+    if text is None:
         raise ValueError(
-            f"{LOCK}: damaged, as a full disk leaves it, and there is no other one; remove it, and "
-            "every stage runs again"
+            f"{lock}: damaged, as a full disk leaves it, and there is no other one; remove it, and "
+            "its stages run again"
         )
-    with write_atomically(LOCK) as temporary:
-        temporary.write_text(kept, encoding="utf-8")
-    logger.info("%s was damaged, as a full disk leaves it: the one %s is back", LOCK, origin)
+    with write_atomically(lock) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    logger.info("%s was damaged, as a full disk leaves it: the one %s is back", lock, origin)
 
 
 def _read_whole(path: Path) -> str | None:

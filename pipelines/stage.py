@@ -14,7 +14,7 @@ from dcal.mistakes import MISTAKES, is_mistake
 from dcal.write_errors import WriteError, describe_write_error
 from pipelines.guard import hold_stage
 from pipelines.inputs import read_inputs, require_unchanged
-from pipelines.lock_file import keep_lock_file
+from pipelines.lock_file import keep_lock_files
 
 OURS = (Path(dcal.__file__).resolve().parent, Path(__file__).resolve().parent)
 # A stage's own module is called __main__ while it runs.
@@ -33,7 +33,7 @@ def run_stage(main: Callable[[], None], stage: str | None = None) -> None:
             main()
             return
         with hold_stage(stage):
-            keep_lock_file()
+            keep_lock_files()
             inputs = read_inputs(stage)
             main()
             require_unchanged(stage, inputs)

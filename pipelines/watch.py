@@ -1,10 +1,9 @@
 """What `make repro` looks at before `dvc repro`, which would not see it or not say it well (ours).
 
 Params.yaml, a project without git, a disk that is full or read-only: one sentence each, where DVC
-has a trace or an error of its own. A dvc.lock that a full disk left broken is put back. And a
-folder that is used in place: DVC does not see one outside its graph, and would take an old listing
-from its cache, so the fetch stage is forced where the folder changed, and what depends on it then
-follows by itself.
+has a trace or an error of its own. And a folder that is used in place: DVC does not see one outside
+its graph, and would take an old listing from its cache, so the fetch stage is forced where the
+folder changed, and what depends on it then follows by itself.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from dcal.config import DatasetConfig, load_config
 from dcal.data.raw import IN_PLACE_FILE, compute_listing_digest, locate_source
 from dcal.disk import parts_beside, sync
 from dcal.paths import raw_folder, work_root
-from pipelines.lock_file import restore_lock_file
 
 logger = logging.getLogger(__name__)
 FETCH_AGAIN = (sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "fetch")
@@ -39,7 +37,6 @@ def main() -> None:
         dataset = load_config("params.yaml").dataset
         require_git()
         require_room(Path.cwd() / "dvc.lock")
-        restore_lock_file()
         require_room(work_root() / "mlflow.db")
         changed = has_changed(dataset)
     except (ValueError, OSError) as error:

@@ -571,11 +571,11 @@ def test_a_detached_and_dirty_git_works_and_is_noted(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "- 1\n", "seed:\n\t- 1\n", "seed: 1\nseed: 2\n"])
 def test_make_says_the_sentence_before_dvc_has_its_own_words(content: str, tmp_path: Path) -> None:
-    """The recipe of `make repro` without its set-up: watch comes first, and stops the rest."""
+    """The recipe of `make repro` without its set-up: what looks first stops the rest."""
     recipe = (ROOT / "Makefile").read_text().partition("\nrepro:")[2].partition("\n\n")[0]
     lines = [line.strip().removeprefix("@") for line in recipe.splitlines()[1:]]
-    assert lines[0] == "python -m pipelines.watch"
+    assert lines[:2] == ["python -m pipelines.mend", "python -m pipelines.watch"]
     project = clone(tmp_path / "project")
     (project.folder / "params.yaml").write_text(content)
-    said = project.run("bash", "-euc", lines[0] + "\n" + lines[1], succeeds=False)
+    said = project.run("bash", "-euc", "\n".join(lines[:3]), succeeds=False)
     assert len(said.strip().splitlines()) == 1 and said.startswith("watch: params.yaml: ")
