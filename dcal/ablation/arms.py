@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dcal.ablation.grid import SAME_TIME, Grid, GridError, name_near_files
+from dcal.ablation.grid import SAME_TIME, Grid, GridError
 from dcal.config import Config, ConfigError, read_yaml
+from dcal.section_files import name_near_files
 from dcal.tuning.effects import find_unmet_need
 from dcal.tuning.space import Overrides, apply, get_value
 

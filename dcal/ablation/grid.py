@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dcal.config import PositiveFloat, Section, Seed
-from dcal.config_errors import describe_errors
+from dcal.section_files import read_section
 from dcal.tuning.parameters import Scalar
-from dcal.yaml_text import YAMLTextError, parse_yaml
 
 SAME_TIME = "_same_time"  # at the end of the name of an arm that trains as long as the baseline
 
@@ -76,24 +74,4 @@ def load_grid(path: str | Path) -> Grid:
     Raises:
         GridError: No such file, or a key, type or value that is wrong.
     """
-    path = Path(path)
-    try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GridError(f"{path}: no such file{name_near_files(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise GridError(f"{path}: cannot be read ({error})") from None
-    except YAMLTextError as error:
-        raise GridError(f"{path}: {error}") from None
-    try:
-        return Grid.model_validate(tree)
-    except ValidationError as error:
-        raise GridError(describe_errors(error, Grid, origin=str(path))) from None
-
-
-def name_near_files(path: Path) -> str:
-    """Return the end of a sentence that names the files beside one that is not there."""
-    names = sorted(file.stem for file in path.parent.glob("*.yaml"))
-    near = difflib.get_close_matches(path.stem, names, n=1, cutoff=0.5)
-    hint = f", did you mean {near[0]}?" if near else ""
-    return f"{hint}; there are {', '.join(names)}" if names else ""
+    return read_section(Path(path), Grid, GridError)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from dcal.config import Config, Section
-from dcal.config_errors import describe_errors
+from dcal.section_files import read_section
 from dcal.tuning.checks import check_space
 from dcal.tuning.errors import TuningError
 from dcal.tuning.parameters import Parameter, Scalar
 from dcal.tuning.presets import list_presets
 from dcal.tuning.settings import Hyperband, StudySettings
 from dcal.tuning.space import apply
-from dcal.yaml_text import YAMLTextError, parse_yaml
 
 
 class Plan(Section):
@@ -34,19 +30,7 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         TuningError: No such file, or a key, type or range that is wrong.
     """
-    path = Path(path)
-    try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TuningError(f"{path}: no such file{_list_beside(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TuningError(f"{path}: cannot be read ({error})") from None
-    except YAMLTextError as error:
-        raise TuningError(f"{path}: {error}") from None
-    try:
-        return Plan.model_validate(tree)
-    except ValidationError as error:
-        raise TuningError(describe_errors(error, Plan, origin=str(path))) from None
+    return read_section(Path(path), Plan, TuningError)
 
 
 def find_base(plan: Plan, config: Config) -> Config:
@@ -75,10 +59,3 @@ def check_plan(plan: Plan, base: Config, *, num_blocks: int) -> None:
             "study.pruner: expected min_epochs below max_epochs and that at most train.epochs; got "
             f"{pruner.min_epochs}, {last} and {epochs}"
         )
-
-
-def _list_beside(path: Path) -> str:
-    names = sorted(file.stem for file in path.parent.glob("*.yaml"))
-    near = difflib.get_close_matches(path.stem, names, n=1, cutoff=0.5)
-    hint = f", did you mean {near[0]}?" if near else ""
-    return f"{hint}; there are {', '.join(names)}" if names else ""
