@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from dcal.analysis.intervals import summarise
+from dcal.analysis.intervals import compare_paired, summarise
 from dcal.config import Config
 from dcal.sentences import to_one_line
 from dcal.tuning.driver import OVERRIDES
@@ -29,6 +30,7 @@ from dcal.tuning.space import Overrides, apply
 from dcal.tuning.storage import storage_errors
 
 PREFIX = "dcal.final."  # user attributes of the study: a result each, so that the round goes on
+DIFFERENCES = ("difference_from_paper", "difference_low_95", "difference_high_95")
 PAPER, AS_IT_IS = "paper", "config"
 TrainFinal = Callable[[Config, str], Mapping[str, float]]
 
@@ -82,7 +84,8 @@ def score_finalists(
 ) -> pd.DataFrame:
     """Train each finalist on each fresh seed, and return a row a configuration.
 
-    A training that was carried out for this study before is not repeated.
+    A training that was carried out for this study before is not repeated. `difference_from_paper`
+    is paired by seed, with its 95 % interval (Student); nan where it has none.
 
     Args:
         study: Keeps the results.
@@ -94,14 +97,18 @@ def score_finalists(
     score_key = plan.study.score_key
     keys = [score_key, *(key for key in plan.study.objectives if key != score_key)]
     seeds = [base.seed + 1 + i for i in range(plan.study.final.num_seeds)]
-    rows = []
+    rows, by_seed = [], []
     for finalist in finalists:
         results = []
         for seed in seeds:
             config = apply(base, {**finalist.overrides, "seed": seed}, origin=finalist.name)
             results.append(_score_once(study, config, finalist, keys, train))
         rows.append(_describe(finalist, results, keys))
-    return pd.DataFrame(rows)
+        by_seed.append(pd.Series([r.get(score_key) for r in results], seeds, float).dropna())
+    # Compared over the seeds that both have; the paper's settings come first.
+    return pd.DataFrame(
+        {**row, **_compare(scores, by_seed[0])} for row, scores in zip(rows, by_seed, strict=True)
+    )
 
 
 def choose_best(table: pd.DataFrame, settings: StudySettings) -> int | None:
@@ -147,6 +154,14 @@ def _describe(finalist: Finalist, results: list[dict[str, Any]], keys: list[str]
         "overrides": json.dumps(finalist.overrides),
         "reason": "; ".join(result["reason"] for result in results if "reason" in result),
     }
+
+
+def _compare(scores: pd.Series[float], paper: pd.Series[float]) -> dict[str, float]:
+    if scores is paper:
+        return dict.fromkeys(DIFFERENCES, math.nan)
+    found = compare_paired(scores, paper)
+    names = ("difference", "difference_low_95", "difference_high_95")
+    return {name: found[key] for name, key in zip(DIFFERENCES, names, strict=True)}
 
 
 def _summarise_key(scored: list[dict[str, Any]], key: str) -> dict[str, float]:

@@ -18,10 +18,11 @@ from typing import Annotated
 import typer
 
 from dcal.tracking import Tracker
+from dcal.tuning.final import DIFFERENCES
 from pipelines.guard import hold_stage, watch_for_reasons_to_stop
 from pipelines.inputs import read_inputs, require_unchanged
 from pipelines.stage import run_stage
-from pipelines.tune.best import write_results
+from pipelines.tune.best import find_winner, write_results
 from pipelines.tune.choose import CHOICE
 from pipelines.tune.pictures import draw_study
 from pipelines.tune.study import Search, open_search, run_final_round, settle_runs, track_study
@@ -67,9 +68,13 @@ def conclude(search: Search, tracker: Tracker) -> None:
     final = run_final_round(search)
     for file in write_results(search, final):
         tracker.log_file(file, "tune")
-    columns = ["configuration", "num_seeds", "mean", "half_interval_95"]
-    logger.info("last round, %s:\n%s", final["metric"].iloc[0], final[columns].to_string())
-    logger.info("python -m pipelines.compose tune=best takes the first of them into params.yaml")
+    columns = ["configuration", "num_seeds", "mean", "half_interval_95", *DIFFERENCES]
+    table = final[columns].to_string(index=False, na_rep="-", float_format="{:.4g}".format)
+    logger.info("last round, %s:\n%s", final["metric"].iloc[0], table)
+    logger.info(
+        "python -m pipelines.compose tune=best takes the settings of %s into params.yaml",
+        find_winner(final, search.plan.study)["configuration"],
+    )
 
 
 if __name__ == "__main__":

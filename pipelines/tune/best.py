@@ -15,6 +15,7 @@ from dcal.paths import write_atomically, write_json
 from dcal.tuning.final import choose_best
 from dcal.tuning.plan import Plan
 from dcal.tuning.results import build_front_table, build_trials_table, compute_importances
+from dcal.tuning.settings import StudySettings
 from pipelines.compose import BEST, PARAMS, read_arguments
 from pipelines.tune.study import Search
 
@@ -42,16 +43,26 @@ def write_results(search: Search, final: pd.DataFrame) -> list[Path]:
             table.to_csv(temporary, index=False)
     importances = compute_importances(search.study, search.plan)
     write_json(RESULTS / "importance.json", importances)
-    row = choose_best(final, search.plan.study)
+    winner = find_winner(final, search.plan.study)
+    with write_atomically(BEST) as temporary:
+        text = render_best(winner, trials, search.plan)
+        temporary.write_text(text, encoding="utf-8")
+    return [*(RESULTS / name for name in tables), RESULTS / "importance.json", BEST]
+
+
+def find_winner(final: pd.DataFrame, settings: StudySettings) -> pd.Series[Any]:
+    """Return the row of the last round whose settings are handed on.
+
+    Raises:
+        NoWinner: No settings have a score for every seed.
+    """
+    row = choose_best(final, settings)
     if row is None:
         raise NoWinner(
             "results/tune/final.csv: none of the settings could be trained on every fresh seed "
             f"({'; '.join(final['reason'])}); so there is no best one"
         )
-    with write_atomically(BEST) as temporary:
-        text = render_best(final.iloc[row], trials, search.plan)
-        temporary.write_text(text, encoding="utf-8")
-    return [*(RESULTS / name for name in tables), RESULTS / "importance.json", BEST]
+    return final.iloc[row]
 
 
 def render_best(winner: pd.Series[Any], trials: pd.DataFrame, plan: Plan) -> str:

@@ -13,6 +13,7 @@ import pytest
 from dcal.config import Config
 from dcal.tuning.driver import Worker
 from dcal.tuning.final import (
+    DIFFERENCES,
     choose_best,
     choose_finalists,
     rank_distinct_trials,
@@ -120,6 +121,28 @@ def test_seeds_are_fresh_and_the_mean_is_over_them() -> None:
     # Student's quantile of two degrees of freedom, by the standard error of three scores.
     half = 4.302653 * 0.01 / math.sqrt(3)
     assert table["half_interval_95"].iloc[-1] == pytest.approx(half)
+
+
+def test_the_difference_from_the_papers_settings_is_paired_by_seed() -> None:
+    plan = make_plan(
+        {"model.readout": READOUT}, num_trials=2, final={"num_configs": 0, "num_seeds": 3}
+    )
+    worker, base = run_study(plan), load_base()
+    finalists = choose_finalists(worker.study, plan, base, num_blocks=NUM_BLOCKS)
+    # A seed that is lucky for one is lucky for the other; what is left differs by a tenth of it.
+    luck, gain = {1: 0.5, 2: 0.7, 3: 0.6}, {1: 0.01, 2: 0.02, 3: 0.03}
+
+    def train(config: Config, name: str) -> Mapping[str, float]:
+        seed = config.seed - base.seed
+        return {SCORE: luck[seed] + (0 if name.startswith("paper") else gain[seed])}
+
+    table = score_finalists(worker.study, finalists, plan, base, train)
+    assert table.loc[0, list(DIFFERENCES)].isna().all()
+    half = 4.302653 * 0.01 / math.sqrt(3)
+    assert table.loc[1, list(DIFFERENCES)].tolist() == pytest.approx(
+        [0.02, 0.02 - half, 0.02 + half]
+    )
+    assert table["half_interval_95"].iloc[1] > 5 * half
 
 
 def test_settings_that_break_on_a_seed_are_told_and_cannot_win() -> None:
