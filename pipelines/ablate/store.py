@@ -7,12 +7,18 @@ grid whose budget was spent goes on.
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from dcal.config import Config, Section
+from pydantic import TypeAdapter, ValidationError
+
+from dcal.config import Config, PositiveFloat, Section
 from dcal.paths import render_json, work_root, write_json
+
+logger = logging.getLogger(__name__)
+Content = TypeVar("Content")
 
 FOLDER = "runs/ablate"  # of the work root
 
@@ -32,10 +38,7 @@ class Finished(Section):
 
 def find_finished(fingerprint: str, config: Config) -> Finished | None:
     """Return what a training gave; None where it was not carried out in this work root."""
-    path = _locate(fingerprint, config)
-    if not path.is_file():
-        return None
-    return Finished.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    return _read(_locate(fingerprint, config), Finished.model_validate_json)
 
 
 def keep_finished(finished: Finished, config: Config) -> None:
@@ -45,13 +48,25 @@ def keep_finished(finished: Finished, config: Config) -> None:
 
 def find_ratio(key: str) -> float | None:
     """Return a ratio of step times that was measured here before, or None."""
-    path = _root() / f"ratio-{key}.json"
-    return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return _read(_root() / f"ratio-{key}.json", TypeAdapter(PositiveFloat).validate_json)
 
 
 def keep_ratio(key: str, ratio: float) -> None:
     """Keep a ratio of step times, so that all seeds of an arm have the same epochs."""
     write_json(_root() / f"ratio-{key}.json", ratio)
+
+
+def _read(path: Path, parse: Callable[[bytes], Content]) -> Content | None:
+    """Return what a file holds; one that is damaged is set aside, as if it were not there."""
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        logger.warning("%s is damaged, and now %s: what it held is made again", path, aside.name)
+        return None
 
 
 def _locate(fingerprint: str, config: Config) -> Path:
