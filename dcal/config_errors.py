@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from dcal.sentences import to_one_line
 
 MAX_LISTED = 20
+QUOTE = "'"  # that pydantic puts around a discriminator's name
 
 
 def describe_errors(error: ValidationError, root: type[BaseModel], *, origin: str) -> str:
@@ -18,11 +19,20 @@ def describe_errors(error: ValidationError, root: type[BaseModel], *, origin: st
     lines = []
     details = error.errors()
     for detail in details[:MAX_LISTED]:
-        location = ".".join(_show_key(part) for part in detail["loc"])
+        keys, _ = _follow(root, detail["loc"])
+        location = ".".join(_show_key(part) for part in keys)
         if detail["type"] == "extra_forbidden":
             message = f"unknown key{_suggestion(root, detail['loc'])}"
         elif detail["type"] == "missing":
             message = "missing"
+        elif detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            context = detail["ctx"]
+            location += f".{context['discriminator'].strip(QUOTE)}"
+            message = "missing"
+            if "tag" in context:
+                message = f"expected one of {context['expected_tags']}; got {_show(context['tag'])}"
+        elif detail["type"] in ("model_type", "model_attributes_type", "dict_type"):
+            message = f"expected keys with values; got {_show(detail['input'])}"[:400]
         else:
             message = f"{_plain(detail['msg'])}; got {_show(detail['input'])}"[:400]
         if not location:
@@ -51,14 +61,42 @@ def _plain(message: str) -> str:
 
 def find_section(root: type[BaseModel], parents: Sequence[int | str]) -> type[BaseModel] | None:
     """Return the section that a path of keys leads to; None where it leads to none."""
-    section = root
-    for part in parents:
-        field = section.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return None
-        section = annotation
-    return section
+    _, end = _follow(root, parents)
+    return end if _is_section(end) else None
+
+
+def _follow(root: type[BaseModel], location: Sequence[int | str]) -> tuple[list[int | str], Any]:
+    """Return the keys of a location as they are in the file, and the type at its end.
+
+    Between a key whose value is one of several sections and the keys of that section, pydantic has
+    the tag that chose it.
+    """
+    keys: list[int | str] = []
+    place: Any = root
+    for part in location:
+        if get_origin(place) is Annotated:
+            place = get_args(place)[0]
+        chosen = [member for member in get_args(place) if part in _list_tags(member)]
+        if chosen:
+            place = chosen[0]
+            continue
+        keys.append(part)
+        if _is_section(place):
+            field = place.model_fields.get(str(part))
+            place = field.annotation if field else None
+        else:
+            place = get_args(place)[-1] if get_origin(place) in (dict, list) else None
+    return keys, place
+
+
+def _list_tags(member: Any) -> list[Any]:
+    fields = member.model_fields.values() if _is_section(member) else ()
+    literals = (field.annotation for field in fields if get_origin(field.annotation) is Literal)
+    return [tag for literal in literals for tag in get_args(literal)]
+
+
+def _is_section(value: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(value, type) and issubclass(value, BaseModel)
 
 
 def _suggestion(root: type[BaseModel], location: Sequence[int | str]) -> str:

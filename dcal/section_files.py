@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from dcal.config_errors import describe_errors
+from dcal.config_errors import describe_errors, name_keys
 from dcal.yaml_text import YAMLTextError, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -28,6 +28,9 @@ def read_section(path: Path, model: type[Model], mistake: type[ValueError]) -> M
         raise mistake(f"{path}: cannot be read ({error})") from None
     except YAMLTextError as error:
         raise mistake(f"{path}: {error}") from None
+    if not isinstance(tree, dict):
+        found = "nothing" if tree is None else type(tree).__name__
+        raise mistake(f"{path}: expected the keys {name_keys(model)}; got {found}")
     try:
         return model.model_validate(tree)
     except ValidationError as error:

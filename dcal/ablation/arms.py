@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from dcal.ablation.grid import SAME_TIME, Grid, GridError
 from dcal.config import Config, ConfigError, read_yaml
 from dcal.section_files import name_near_files
+from dcal.tuning.checks import SECTIONS, require_sections
 from dcal.tuning.effects import find_unmet_need
+from dcal.tuning.errors import TuningError
 from dcal.tuning.space import Overrides, apply, get_value
 
 
@@ -26,8 +28,11 @@ def find_baseline(grid: Grid, config: Config) -> Config:
 
     Raises:
         ConfigError: The grid's base has a key or a value that the tree refuses.
+        GridError: It has a key that all trainings must share, such as one of the data set.
     """
-    return apply(config, grid.base, origin="base")
+    baseline = apply(config, grid.base, origin="base")
+    _require_sections(grid.base, "base")
+    return baseline
 
 
 def build_arms(grid: Grid, config: Config, options: Path) -> list[Arm]:
@@ -48,6 +53,7 @@ def build_arms(grid: Grid, config: Config, options: Path) -> list[Arm]:
     given += [(f"{key.rpartition('.')[2]}={value}", {key: value}) for key, value in _vary(grid)]
     for name, overrides in given:
         arm = Arm(name, overrides, apply(baseline, overrides, origin=f"arm {name}"))
+        _require_sections(overrides, f"arm {name}")
         if arm.config == baseline and name not in grid.arms:
             continue  # a value of `vary` that the baseline has
         _check(arm, arms)
@@ -68,6 +74,13 @@ def extend_arm(arm: Arm, ratio: float) -> Arm:
     overrides = {**arm.overrides, "train.epochs": epochs}
     name = f"{arm.name}{SAME_TIME}"
     return Arm(name, overrides, apply(arm.config, {"train.epochs": epochs}, origin=f"arm {name}"))
+
+
+def _require_sections(overrides: Overrides, place: str) -> None:
+    try:
+        require_sections(overrides, SECTIONS, place=place)
+    except TuningError as error:
+        raise GridError(str(error)) from None
 
 
 def _vary(grid: Grid) -> Iterator[tuple[str, Any]]:

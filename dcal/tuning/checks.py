@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -44,12 +44,23 @@ def check_space(space: Space, base: Config, *, num_blocks: int) -> None:
     _check_draws(space, base)
 
 
+def require_sections(keys: Iterable[str], sections: Sequence[str], *, place: str) -> None:
+    """Refuse keys that trainings which are to be compared must share.
+
+    Raises:
+        TuningError: A key of another section of the config tree.
+    """
+    for key in keys:
+        section = key.partition(".")[0]
+        if section not in sections and section in Config.model_fields:
+            raise TuningError(
+                f"{place}: {key}: expected a key of {', '.join(sections)}, because trainings can "
+                "only be compared on the same data, seed and scores; params.yaml has the others"
+            )
+
+
 def _check_key(key: str, base: Config) -> None:
-    if key.partition(".")[0] not in SECTIONS and key.partition(".")[0] in Config.model_fields:
-        raise TuningError(
-            f"space: {key}: expected a key of {', '.join(SECTIONS)}, because trials can only be "
-            "compared on the same data, seed and scores"
-        )
+    require_sections([key], SECTIONS, place="space")
     try:
         value = get_value(base, key)
     except KeyError:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from dcal.config import Config, Section
 from dcal.section_files import read_section
-from dcal.tuning.checks import check_space
+from dcal.tuning.checks import SECTIONS, check_space, require_sections
 from dcal.tuning.errors import TuningError
 from dcal.tuning.parameters import Parameter, Scalar
 from dcal.tuning.presets import list_presets
+from dcal.tuning.scores import check_objectives
 from dcal.tuning.settings import Hyperband, StudySettings
 from dcal.tuning.space import apply
 
@@ -38,17 +39,27 @@ def find_base(plan: Plan, config: Config) -> Config:
 
     Raises:
         ConfigError: The plan's base has a key or a value that the tree refuses.
+        TuningError: It has a key that would do nothing, or one that is searched.
     """
-    return apply(config, plan.base, origin=f"plan {plan.study.name}: base")
+    base = apply(config, plan.base, origin=f"plan {plan.study.name}: base")
+    require_sections(plan.base, (*SECTIONS, "seed"), place="base")
+    searched = next((key for key in plan.base if key in plan.space), None)
+    if searched is not None:
+        # What is handed on leaves such a key as params.yaml has it, which no trial had.
+        raise TuningError(
+            f"base: {searched} is searched, too; set it in params.yaml, or take it out of space"
+        )
+    return base
 
 
 def check_plan(plan: Plan, base: Config, *, num_blocks: int) -> None:
     """Refuse a plan that does not fit the config that its trials change; see `check_space`.
 
     Raises:
-        TuningError: The space, the pruner's epochs or a preset does not fit.
+        TuningError: The space, a goal, the pruner's epochs or a preset does not fit.
     """
     check_space(plan.space, base, num_blocks=num_blocks)
+    check_objectives(plan.study.objectives, plan.space, base)
     list_presets(plan.study, plan.space, base, num_blocks=num_blocks)
     pruner = plan.study.pruner
     if not isinstance(pruner, Hyperband):

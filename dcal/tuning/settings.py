@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -58,7 +59,7 @@ Pruner = Annotated[Hyperband | NoPruning, Field(discriminator="kind")]
 class StudySettings(Section):
     """The section `study` of a plan."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(max_length=64)]
     # One score of the held-out split; or two goals, one of which may be the cost of inference.
     objectives: dict[str, Direction]
     budget: Budget
@@ -76,6 +77,13 @@ class StudySettings(Section):
     def is_larger_better(self) -> bool:
         """Say so of `score_key`."""
         return self.objectives[self.score_key] == "maximize"
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ValueError("expected letters, digits, dots, dashes and underscores, no blanks")
+        return name
 
     @field_validator("objectives")
     @classmethod

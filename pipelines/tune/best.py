@@ -72,11 +72,12 @@ def render_best(winner: pd.Series[Any], trials: pd.DataFrame, plan: Plan) -> str
         score += f" +- {winner['half_interval_95']:.4f} (95 %)"
     states = trials["state"].value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    seeds = "seed" if winner["num_seeds"] == 1 else "seeds"
     trained = ", ".join(f"{key}={value}" for key, value in plan.base.items())
     lines = [
         f"What:     the settings that won study {plan.study.name}: {winner['configuration']}.",
         f"Command:  {shlex.join(['python', '-m', 'pipelines.compose', *_read_arguments()])}",
-        f"Expected: {score} over {winner['num_seeds']} fresh seeds"
+        f"Expected: {score} over {winner['num_seeds']} fresh {seeds}"
         f"{f', trained with {trained}' if trained else ''}.",
         f"Trials:   {len(trials)} ({counts}).",
     ]

@@ -106,6 +106,8 @@ def test_a_grid_that_cannot_be_is_one_sentence(
             r"arm top_r=0\.5 cannot differ .*: model.top_r matters where model.readout is local",
         ),
         ({"arms": [], "vary": {"model.top_r": [0.3]}}, "vary: expected a value"),
+        ({"base": {"dataset.val_ratio": 0.5}}, "base: dataset.val_ratio: expected a key of model"),
+        ({"vary": {"evaluate.flip": [True]}}, "arm flip=True: evaluate.flip: expected a key of"),
     ],
 )
 def test_an_arm_that_cannot_differ_is_refused(

@@ -20,6 +20,7 @@ from dcal.metrics.ranking import evaluate_ranking
 from dcal.models import load_model
 from dcal.tracking import read_run_record
 from dcal.tracking.store import connect
+from dcal.tuning.scores import list_scores
 from pipelines import evaluate, fetch, prepare, report, rollout, summary, train
 from tests.pipelines.scored import VEHICLES, make_project, write_params
 from tests.pipelines.test_evaluate_rollout_report import leave_out_the_notebook, list_artifacts
@@ -213,6 +214,7 @@ def test_training_takes_identities_triplets_and_cameras(
     train.main()
     history = pd.read_csv("results/train/history.csv")
     assert history["val/both/mean_ap"].notna().sum() == 2
+    assert {key for key in history if key.startswith("val/")} == set(list_scores("reid"))
     assert "selection_score" in read_json("results/train/metrics.json")
     model = load_model("runs/train/model.safetensors")
     assert model.card["sides"] == {"cameras": [1, 2], "views": [0, 1]}

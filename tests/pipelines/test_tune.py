@@ -23,6 +23,7 @@ from dcal.training.checkpoints import list_folders
 from dcal.tuning.errors import TuningError
 from dcal.tuning.progress import find_origin, list_counted
 from dcal.tuning.results import build_trials_table, describe_state
+from dcal.tuning.scores import list_scores
 from dcal.tuning.storage import Heartbeat
 from pipelines.choices import ChoiceError
 from pipelines.compose import compose_tree
@@ -142,6 +143,12 @@ def test_a_trials_run_has_its_parameters_its_curves_and_its_value(study: Search)
         assert run.data.tags["dcal.checkpoints"].startswith("checkpoints/")
 
 
+def test_the_scores_that_a_plan_may_name_are_those_of_a_trial(study: Search) -> None:
+    (run,) = find_runs(1)
+    found = {key.removeprefix("selected/") for key in run.data.metrics if "selected/" in key}
+    assert found == set(list_scores("fgvc"))
+
+
 def test_the_cost_is_that_of_inference(study: Search) -> None:
     config = load_config("params.yaml")
     model = build_model(config.model, num_classes=4)
@@ -258,7 +265,7 @@ def test_what_all_trials_have_otherwise_is_no_part_of_what_won(
         }
     )
     text = render_best(winner, trials, search.plan)
-    assert f"# Expected: {SCORE} 0.5000 over 1 fresh seeds, trained with train.epochs=1." in text
+    assert f"# Expected: {SCORE} 0.5000 over 1 fresh seed, trained with train.epochs=1." in text
     assert yaml.safe_load(text) == {}
     winner["half_interval_95"] = 0.025
     text = render_best(winner, trials, search.plan)

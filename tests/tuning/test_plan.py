@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from dcal.tuning.errors import TuningError
-from dcal.tuning.plan import check_plan, load_plan
+from dcal.tuning.plan import check_plan, find_base, load_plan
 from dcal.tuning.presets import describe_paper, list_presets
+from dcal.tuning.scores import check_objectives
 from tests.tuning.factory import (
     COST,
     LR,
     NUM_BLOCKS,
     READOUT,
     ROOT,
+    SCORE,
     TOP_R,
     WITH_LOCAL,
     load_base,
@@ -49,7 +51,7 @@ space:
         ("log: true", "log: true, step: 0.1", r"log: expected low above 0 and no step"),
         ("log: true", "step: 0.002", r"step: expected 0\.002 to divide high - low"),
         ("high: 1e-2", "high: .inf", r"high: should be a finite number"),
-        ("kind: float", "kind: flaot", r"'flaot' .*does not match any of the expected tags"),
+        ("kind: float", "kind: flaot", r"train.lr.kind: expected one of 'float', .*; got 'flaot'"),
         ("kind: float", "kind: int", r"low: should be a valid integer"),
         (
             "{kind: float, low: 1e-4, high: 1e-2, log: true}",
@@ -68,9 +70,16 @@ space:
         ("val/both/top1_accuracy: maximize", f"{COST}: maximize", r"expected minimize"),
         ("maximize}", f"maximize, {COST}: minimize}}", r"pruner: expected kind none"),
         ("reduction_factor: 3", "reduction_factor: 1", r"should be greater than or equal to 2"),
-        ("name: finches", "name: ''", r"name: .*at least 1 character"),
+        ("name: finches", "name: ''", r"study.name: expected letters, digits, .*; got ''"),
+        ("name: finches", "name: two finches", r"study.name: expected letters.*no blanks"),
+        ("name: finches", "name: " + 65 * "a", r"study.name: .*at most 64 characters"),
+        ("low: 1e-4", "lo: 1e-4", r"space.train.lr.lo: unknown key; did you mean low\?"),
+        ("kind: float, ", "", r"space.train.lr.kind: missing"),
+        ("{kind: float, low: 1e-4, high: 1e-2, log: true}", "3", r"train.lr: expected keys with"),
+        ("kind: hyperband", "kind: hyperbnd", r"pruner.kind: expected one of 'hyperband', 'none'"),
         ("name: finches", "name: [a", r"not a valid YAML file"),
-        (TEXT, "", r"should be a valid dictionary"),
+        (TEXT, "", r"expected the keys study, base, space; got nothing"),
+        (TEXT, "- study", r"expected the keys study, base, space; got list"),
     ],
 )
 def test_a_plan_that_cannot_be_used_is_refused_by_its_key(
@@ -103,6 +112,71 @@ def test_rungs_that_no_trial_reaches_are_refused(
     with pytest.raises(TuningError, match=r"min_epochs below max_epochs and that at most train\."):
         check_plan(plan, load_base(*overrides), num_blocks=NUM_BLOCKS)
     check_plan(make_plan(pruner=HYPERBAND), load_base(), num_blocks=NUM_BLOCKS)
+
+
+GLCA = {"kind": "int", "low": 0, "high": 2}
+
+
+@pytest.mark.parametrize(
+    ("objectives", "space", "overrides", "message"),
+    [
+        ({"val/both/top1": "maximize"}, {}, [], r"top1: no training of birds gives"),
+        (
+            {"val/pwca/loss": "minimize"},
+            {},
+            [],
+            r"no training .*there are val/both/top1_",
+        ),
+        ({"val/both/mean_ap": "maximize"}, {}, [], r"no training of birds gives this score"),
+        ({"val/sa/cmc_1": "minimize"}, {}, ["dataset.kind=reid"], r"expected maximize, got minim"),
+        ({SCORE: "minimize"}, {}, [], r"top1_accuracy: expected maximize, got minimize"),
+        ({"val/sa/loss": "maximize", COST: "minimize"}, {}, [], r"loss: expected minimize"),
+        ({SCORE: "maximize"}, {"model.glca_blocks": GLCA}, [], r"take val/sa/top1_accuracy"),
+        ({"val/glca/loss": "minimize"}, {}, ["model.glca_blocks=0"], r"no branch glca; begin"),
+        (
+            {SCORE: "maximize"},
+            {"model.glca_blocks": GLCA | {"low": 1, "when": {"train.lr": 0.001}}},
+            ["model.glca_blocks=0"],
+            r"model.glca_blocks=0, which this study may try",
+        ),
+    ],
+)
+def test_a_goal_that_a_trial_may_not_have_is_refused(
+    objectives: dict[str, Any], space: dict[str, Any], overrides: list[str], message: str
+) -> None:
+    plan = make_plan({"train.lr": LR} | space, objectives=objectives)
+    with pytest.raises(TuningError, match=f"study.objectives: .*{message}"):
+        check_objectives(plan.study.objectives, plan.space, load_base(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("objective", "space"), [("val/sa/loss", {"model.glca_blocks": GLCA}), ("val/glca/loss", {})]
+)
+def test_a_goal_that_every_trial_has_is_taken(objective: str, space: dict[str, Any]) -> None:
+    plan = make_plan({"train.lr": LR} | space, objectives={objective: "minimize"})
+    check_plan(plan, load_base(), num_blocks=NUM_BLOCKS)
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ({"dataset.val_ratio": 0.3}, r"base: dataset.val_ratio: expected a key of model, loss, "),
+        ({"evaluate.flip": True}, r"base: evaluate.flip: expected a key of"),
+        ({"train.lr": 0.01}, r"base: train.lr is searched, too"),
+    ],
+)
+def test_a_base_that_would_do_nothing_or_something_else_is_refused(
+    base: dict[str, Any], message: str
+) -> None:
+    plan = make_plan({"train.lr": LR}).model_copy(update={"base": base})
+    with pytest.raises(TuningError, match=message):
+        find_base(plan, load_base())
+
+
+def test_a_base_may_have_a_seed_and_fewer_epochs() -> None:
+    plan = make_plan().model_copy(update={"base": {"seed": 3, "train.epochs": 5}})
+    found = find_base(plan, load_base())
+    assert (found.seed, found.train.epochs) == (3, 5)
 
 
 def test_the_papers_settings_and_the_config_as_it_is_come_first() -> None:
