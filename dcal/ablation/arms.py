@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from dcal.ablation.grid import SAME_TIME, Grid, GridError
 from dcal.config import Config, ConfigError, read_yaml
 from dcal.section_files import name_near_files
 from dcal.tuning.checks import SECTIONS, require_sections
-from dcal.tuning.effects import find_unmet_need
+from dcal.tuning.effects import IDLE, find_unmet_need
 from dcal.tuning.errors import TuningError
 from dcal.tuning.space import Overrides, apply, get_value
 
@@ -50,7 +50,7 @@ def build_arms(grid: Grid, config: Config, options: Path) -> list[Arm]:
     baseline = find_baseline(grid, config)
     arms = [Arm(grid.baseline, {}, baseline)]
     given = [(name, _read_option(options / f"{name}.yaml")) for name in grid.arms]
-    given += [(f"{key.rpartition('.')[2]}={value}", {key: value}) for key, value in _vary(grid)]
+    given += [(name_value(key, value, grid.vary), {key: value}) for key, value in _vary(grid)]
     for name, overrides in given:
         arm = Arm(name, overrides, apply(baseline, overrides, origin=f"arm {name}"))
         _require_sections(overrides, f"arm {name}")
@@ -88,6 +88,13 @@ def _vary(grid: Grid) -> Iterator[tuple[str, Any]]:
         yield from ((key, value) for value in values)
 
 
+def name_value(key: str, value: Any, keys: Iterable[str]) -> str:
+    """Return what an arm of one value is called: short where no other of the keys ends alike."""
+    last = key.rpartition(".")[2]
+    is_unique = [other.rpartition(".")[2] for other in keys].count(last) == 1
+    return f"{last if is_unique else key}={value}"
+
+
 def _read_option(path: Path) -> Overrides:
     if not path.is_file():
         raise GridError(f"arms: {path}: no such file{name_near_files(path)}")
@@ -111,6 +118,15 @@ def _check(arm: Arm, others: list[Arm]) -> None:
         what = "the baseline" if twin is others[0] else f"arm {twin.name}"
         raise GridError(f"arm {arm.name} is the same as {what}, so there is nothing to compare")
     changed = [key for key in arm.overrides if _differs(key, arm, others[0])]
+    if set(changed) <= set(IDLE):
+        raise GridError(
+            f"arm {arm.name} cannot differ from the baseline: {changed[0]} changes no score"
+        )
+    if arm.config.train.selection == "test" != others[0].config.train.selection:
+        raise GridError(
+            f"arm {arm.name}: train.selection=test would choose its epoch by the split that the "
+            "baseline is only scored on"
+        )
     unmet = [need for key in changed if (need := find_unmet_need(key, arm.config))]
     if unmet and len(unmet) == len(changed):
         raise GridError(

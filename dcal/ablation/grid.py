@@ -37,8 +37,16 @@ class Grid(Section):
     @classmethod
     def _is_a_word(cls, name: str) -> str:
         if not re.fullmatch(r"\w+", name):
-            raise ValueError(f"expected one word, got {name!r}")
+            raise ValueError("expected one word of letters, digits and underscores")
         return name
+
+    @field_validator("arms")
+    @classmethod
+    def _are_words(cls, names: list[str]) -> list[str]:
+        wrong = [name for name in names if not re.fullmatch(r"\w+", name)]
+        if wrong:
+            raise ValueError(f"expected names of files in experiments/ablation, got {wrong[0]!r}")
+        return names
 
     @field_validator("arms", "same_time", "seeds")
     @classmethod
@@ -63,6 +71,10 @@ class Grid(Section):
         unknown = [name for name in self.same_time if name not in self.arms]
         if unknown:
             raise ValueError(f"same_time: expected some of arms, got {unknown[0]}")
+        names = [self.baseline, *self.arms, *(f"{name}{SAME_TIME}" for name in self.same_time)]
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        if twice:
+            raise ValueError(f"expected a name for each arm, got {twice[0]} twice")
         if "seed" in self.base or "seed" in self.vary:
             raise ValueError("seed: expected in seeds, which every arm is trained with")
         return self

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from dcal.config import Config, ConfigError, Section
-from dcal.tuning.effects import Need, find_unmet_need
+from dcal.tuning.effects import IDLE, Need, find_unmet_need
 from dcal.tuning.errors import TuningError
 from dcal.tuning.parameters import CategoricalParameter, FloatParameter, Scalar
 from dcal.tuning.space import Space, apply, get_value, order_keys, suggest
@@ -61,6 +61,8 @@ def require_sections(keys: Iterable[str], sections: Sequence[str], *, place: str
 
 def _check_key(key: str, base: Config) -> None:
     require_sections([key], SECTIONS, place="space")
+    if key in IDLE:
+        raise TuningError(f"space: {key} changes no score; leave it out of the space")
     try:
         value = get_value(base, key)
     except KeyError:

@@ -80,6 +80,10 @@ NEEDS: Mapping[str, tuple[Need, ...]] = {
 }
 
 
+# They say when something is written, and no weight depends on that.
+IDLE = ("train.log_every", "train.checkpoint_minutes")
+
+
 def find_unmet_need(key: str, config: Config) -> Need | None:
     """Return what keeps a key from changing anything in a config; None where it matters."""
     return next((need for need in NEEDS.get(key, ()) if not need.is_met(config)), None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dcal.ablation.arms import Arm, build_arms, extend_arm
+from dcal.ablation.arms import Arm, build_arms, extend_arm, name_value
 from dcal.ablation.grid import GridError, load_grid
 from dcal.config import ConfigError, load_config
 
@@ -61,6 +61,11 @@ def test_values_make_an_arm_each_but_for_the_baselines_own(tmp_path: Path) -> No
     assert arms[2].config.model.top_r == 0.5
 
 
+def test_keys_that_end_alike_are_told_apart() -> None:
+    keys = ["loss.fixed_weights.sa", "loss.initial_log_variances.sa", "model.top_r"]
+    assert [name_value(key, 1, keys) for key in keys] == [f"{k}=1" for k in (*keys[:2], "top_r")]
+
+
 def test_an_arm_is_extended_by_whole_epochs(tmp_path: Path) -> None:
     _, arm = build(tmp_path)
     longer = extend_arm(arm, 2.4)
@@ -83,7 +88,13 @@ def test_an_arm_is_extended_by_whole_epochs(tmp_path: Path) -> None:
         ({"same_time": ["no_glca"]}, "same_time: expected some of arms, got no_glca"),
         ({"hours": 0}, "hours: should be greater than 0; got 0"),
         ({"hours": "left out"}, "hours"),
-        ({"baseline": "a b"}, "expected one word, got 'a b'"),
+        ({"baseline": "a b"}, "baseline: expected one word of letters.*; got 'a b'"),
+        ({"baseline": "sa_only"}, "expected a name for each arm, got sa_only twice"),
+        (
+            {"arms": ["sa_only", "sa_only_same_time"], "same_time": ["sa_only"]},
+            "expected a name for each arm, got sa_only_same_time twice",
+        ),
+        ({"arms": ["../dataset/birds"]}, r"expected names of files .*, got '\.\./dataset/birds'"),
         ({"colour": 1}, "colour"),
     ],
 )
@@ -106,6 +117,8 @@ def test_a_grid_that_cannot_be_is_one_sentence(
             r"arm top_r=0\.5 cannot differ .*: model.top_r matters where model.readout is local",
         ),
         ({"arms": [], "vary": {"model.top_r": [0.3]}}, "vary: expected a value"),
+        ({"vary": {"train.log_every": [1]}}, "cannot differ .*: train.log_every changes no score"),
+        ({"vary": {"train.selection": ["test"]}}, "selection=test would choose its epoch by"),
         ({"base": {"dataset.val_ratio": 0.5}}, "base: dataset.val_ratio: expected a key of model"),
         ({"vary": {"evaluate.flip": [True]}}, "arm flip=True: evaluate.flip: expected a key of"),
     ],

@@ -137,6 +137,7 @@ BAD_SPACES: list[tuple[dict[str, Any], str]] = [
     ({"top_r": TOP_R}, r"top_r: unknown key; did you mean model\.top_r\?"),
     ({"loss.fixed_weights": LR}, r"got a section; it has loss\.fixed_weights\.sa, loss\.f"),
     ({"model.top_r.x": TOP_R}, r"model\.top_r\.x: top_r is not a section"),
+    ({"train.log_every": {"kind": "int", "low": 1, "high": 9}}, r"log_every changes no score"),
     ({"seed": {"kind": "int", "low": 0, "high": 9}}, r"seed: expected a key of model, loss"),
     ({"dataset.val_ratio": TOP_R}, r"dataset\.val_ratio: expected a key"),
     ({"model.top_r": TOP_R | {"high": 1.5}}, r"model\.top_r: should be less than or equal to 1"),
