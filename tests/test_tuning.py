@@ -127,6 +127,20 @@ def test_the_best_of_a_study_is_trained(tuned: Project, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
+def test_a_study_that_is_refused_leaves_the_results_of_the_last_one(
+    tuned: Project, tmp_path: Path
+) -> None:
+    project = tuned.copy(tmp_path / "project")
+    files = sorted((project.folder / "results/tune").iterdir())
+    before = [path.read_bytes() for path in files]
+    project.compose("preset=smoke", "model.readout=local")
+    said = project.run(*TUNE, succeeds=False)
+    assert "was begun with other parameters, data or code (model.readout was class_local" in said
+    assert "Traceback" not in said
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.timeout(900)
 def test_a_clone_of_a_committed_study_has_nothing_to_do(tuned: Project, tmp_path: Path) -> None:
     mine, remote = tuned.copy(tmp_path / "mine"), tmp_path / "remote"
     remote.mkdir()

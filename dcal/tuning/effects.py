@@ -80,8 +80,8 @@ NEEDS: Mapping[str, tuple[Need, ...]] = {
 }
 
 
-# They say when something is written, and no weight depends on that.
-IDLE = ("train.log_every", "train.checkpoint_minutes")
+# No weight depends on when something is written, or on who reads the pictures.
+IDLE = ("train.log_every", "train.checkpoint_minutes", "train.workers")
 
 
 def find_unmet_need(key: str, config: Config) -> Need | None:

@@ -51,12 +51,25 @@ def find_storage_url() -> str:
     example = "such as sqlite:////path/optuna.db or postgresql+psycopg://host/optuna"
     if "://" not in url:
         raise TuningError(f"DCAL_OPTUNA_URL: expected a database, {example}; got {url!r}")
-    if url.startswith("sqlite") and not url.startswith("sqlite:////"):
+    if not _is_address(url):
+        raise TuningError(
+            f"DCAL_OPTUNA_URL: {mask_password(url)} is no address of a database; expected one, "
+            f"{example}"
+        )
+    if url.startswith("sqlite") and (not url.startswith("sqlite:////") or ":memory:" in url):
         raise TuningError(
             f"DCAL_OPTUNA_URL: expected a file by its absolute path, {example}, so that every "
             f"worker finds it; got {mask_password(url)}"
         )
     return url
+
+
+def _is_address(url: str) -> bool:
+    try:
+        sqlalchemy.make_url(url)
+    except (ArgumentError, ValueError):  # the latter of a port that is no number
+        return False
+    return True
 
 
 def describe_storage_url() -> str:

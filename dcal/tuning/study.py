@@ -22,6 +22,8 @@ from dcal.tuning.settings import Hyperband
 from dcal.tuning.storage import describe_storage_url, lock_storage, quietly, storage_errors
 
 ATTRIBUTE = "dcal.origins"
+DESCRIBED_ATTRIBUTE = "dcal.described"
+MAX_NAMED = 3
 KEY_ATTRIBUTE = "dcal.key"
 
 
@@ -32,6 +34,7 @@ def open_study(
     *,
     num_blocks: int,
     fingerprints: Mapping[str, str],
+    described: Mapping[str, str],
 ) -> optuna.Study:
     """Begin a study or go on with it, and enqueue the presets that it does not have yet.
 
@@ -41,6 +44,8 @@ def open_study(
         base: The config that trials change.
         num_blocks: Blocks of the backbone, for the paper's PWCA depth.
         fingerprints: What else all trials must share, by what it is called: code, parameters.
+        described: What they are made of as far as it can be named, for the message where one of
+            them differs.
 
     Raises:
         TuningError: The study was begun with something else; the message says with what.
@@ -56,7 +61,7 @@ def open_study(
             sampler=make_sampler(settings.sampler_seed, worker=0, num_trials=0),
             pruner=build_pruner(plan, base),
         )
-        _check_origins(study, origins, list(settings.objectives.values()))
+        _check_origins(study, origins, described, list(settings.objectives.values()))
         quietly(study.set_metric_names, list(settings.objectives))
         presets = list_presets(settings, plan.space, base, num_blocks=num_blocks)
         for preset in presets[: settings.budget.num_trials]:
@@ -111,7 +116,10 @@ def build_pruner(plan: Plan, base: Config) -> BasePruner:
 
 
 def _check_origins(
-    study: optuna.Study, origins: Mapping[str, str], directions: Sequence[str]
+    study: optuna.Study,
+    origins: Mapping[str, str],
+    described: Mapping[str, str],
+    directions: Sequence[str],
 ) -> None:
     place = f"study.name: {study.study_name} in {describe_storage_url()}"
     found = study.user_attrs.get(ATTRIBUTE)
@@ -119,14 +127,25 @@ def _check_origins(
         is_ours = [direction.name.lower() for direction in study.directions] == list(directions)
         if study.get_trials(deepcopy=False) or not is_ours:
             raise TuningError(f"{place} was made by another program; choose another name")
+        study.set_user_attr(DESCRIBED_ATTRIBUTE, dict(described))
         study.set_user_attr(ATTRIBUTE, dict(origins))
         return
     names = [name for name in found | origins if found.get(name) != origins.get(name)]
     if names:
         raise TuningError(
-            f"{place} was begun with other {' and '.join(names)}, and its trials cannot be "
+            f"{place} was begun with other {' and '.join(names)}"
+            f"{_name_differences(study, described)}, and its trials cannot be "
             "compared with new ones; go back to those, or choose another name"
         )
+
+
+def _name_differences(study: optuna.Study, described: Mapping[str, str]) -> str:
+    was = study.user_attrs.get(DESCRIBED_ATTRIBUTE, {})
+    keys = [key for key in {**was, **described} if was.get(key) != described.get(key)]
+    told = [f"{key} was {was.get(key)} and is {described.get(key)}" for key in keys[:MAX_NAMED]]
+    if len(keys) > MAX_NAMED:
+        told.append(f"and {len(keys) - MAX_NAMED} more")
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _digest(content: Any) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from dcal.config import Config, load_config
 from dcal.data.datamodule import Loaders, open_pictures
 from dcal.tracking import Tracker, describe_environment, read_last_words
+from dcal.tracking.tracker import flatten_params
 from dcal.training.checkpoints import list_folders
 from dcal.training.fit import choose_scored_split
 from dcal.training.resume import ShouldStop
@@ -29,7 +30,7 @@ from dcal.tuning.storage import Heartbeat, open_storage
 from dcal.tuning.study import find_study_key, open_study
 from pipelines.parent_run import track_parent
 from pipelines.run_states import END_STATUS, STATE_TAG, STATES, end_run
-from pipelines.train import compute_run_fingerprint
+from pipelines.train import SECTIONS, WITHOUT_EFFECT, compute_run_fingerprint
 from pipelines.trainings import Ground, Job, Watch, build, make_run_key, open_job_run, train
 from pipelines.tune.trial import describe_trial, make_run_trial
 
@@ -79,6 +80,7 @@ def open_search(
         base,
         num_blocks=model.num_blocks,
         fingerprints={"parameters, data or code": fingerprint},
+        described={"data": pictures.report.digest, **_list_params(base)},
     )
     device = resolve_runtime(base.train).device_name
     ground = Ground(
@@ -143,6 +145,13 @@ def run_final_round(search: Search) -> pd.DataFrame:
         search.study, search.plan, search.base, num_blocks=search.num_blocks
     )
     return score_finalists(search.study, finalists, search.plan, search.base, train_final)
+
+
+def _list_params(base: Config) -> dict[str, str]:
+    """Return the parameters that the fingerprint is made of."""
+    return flatten_params(
+        base.model_dump(mode="json", include=set(SECTIONS), exclude=WITHOUT_EFFECT)
+    )
 
 
 def _require_held_out(base: Config, loaders: Loaders) -> None:

@@ -269,7 +269,7 @@ def test_what_all_trials_have_otherwise_is_no_part_of_what_won(
     assert yaml.safe_load(text) == {}
     winner["half_interval_95"] = 0.025
     text = render_best(winner, trials, search.plan)
-    assert f"# Expected: {SCORE} 0.5000 +- 0.0250 (95 %) over 1 fresh seeds" in text
+    assert f"# Expected: {SCORE} 0.5000 +- 0.0250 (95 %) over 1 fresh seed," in text
 
 
 def test_a_study_of_accuracy_and_cost_hands_on_its_front(

@@ -27,6 +27,7 @@ TOP_R = {"kind": "float", "low": 0.1, "high": 0.9, "step": 0.1}
 LR = {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}
 DROP_PATH = {"kind": "float", "low": 0.0, "high": 0.3}
 WITH_LOCAL = {"when": {"model.readout": ["local", "class_local"]}}
+DESCRIBED = {"data": "da7a", "model.readout": "class"}
 SPACE: dict[str, Any] = {"train.lr": LR, "model.drop_path": DROP_PATH}
 STUDY: dict[str, Any] = {
     "name": "finches",
@@ -57,7 +58,12 @@ def open_worker(
     base = base or load_base()
     storage = open_storage(QUICK)
     study = open_study(
-        storage, plan, base, num_blocks=NUM_BLOCKS, fingerprints={"code": "c0de", "parameters": "0"}
+        storage,
+        plan,
+        base,
+        num_blocks=NUM_BLOCKS,
+        fingerprints={"code": "c0de", "parameters": "0"},
+        described=DESCRIBED,
     )
     return Worker(study, storage, plan, base, run_trial, **options)
 

@@ -12,6 +12,7 @@ from dcal.tuning.storage import open_storage
 from dcal.tuning.study import open_study
 from tests.tuning.factory import (
     COST,
+    DESCRIBED,
     DROP_PATH,
     LR,
     NUM_BLOCKS,
@@ -37,6 +38,7 @@ def begin(study: dict[str, Any], space: dict[str, Any], fingerprints: dict[str, 
         load_base(),
         num_blocks=NUM_BLOCKS,
         fingerprints={"code": "c0de", "parameters": "0", **fingerprints},
+        described=DESCRIBED,
     )
 
 
@@ -67,6 +69,26 @@ def test_a_study_goes_on_only_with_what_it_was_begun_with(
     begin({}, {}, {})
 
 
+def test_what_differs_is_named_as_far_as_it_can_be() -> None:
+    def begin_with(fingerprint: str, **described: str) -> None:
+        open_study(
+            open_storage(),
+            make_plan(),
+            load_base(),
+            num_blocks=NUM_BLOCKS,
+            fingerprints={"parameters": fingerprint},
+            described={**DESCRIBED, **described},
+        )
+
+    begin_with("0")
+    with pytest.raises(TuningError, match=r"parameters \(data was da7a and is feed\), and its"):
+        begin_with("1", data="feed")
+    with pytest.raises(TuningError, match=r"feed, b was None and is 2, c was .*, and 1 more\)"):
+        begin_with("1", data="feed", b="2", c="3", d="4")
+    with pytest.raises(TuningError, match=r"other parameters, and its"):
+        begin_with("1")
+
+
 def test_a_larger_budget_and_the_same_keys_in_another_order_are_the_same_study() -> None:
     begin({}, {}, {})
     reordered = make_plan(dict(reversed(SPACE.items())), num_trials=9)
@@ -76,6 +98,7 @@ def test_a_larger_budget_and_the_same_keys_in_another_order_are_the_same_study()
         load_base(),
         num_blocks=NUM_BLOCKS,
         fingerprints={"code": "c0de", "parameters": "0"},
+        described=DESCRIBED,
     )
     assert len(study.trials) == 1
 
