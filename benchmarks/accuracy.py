@@ -5,7 +5,7 @@
 
 Runs what params.yaml composes, with three arms: `dcal` (all branches), `sa_steps` (GLCA and PWCA
 off, the same epochs) and `sa_time` (SA alone for as many epochs as DCAL's time pays for, by the
-ratio of their training steps, measured in turn). Every arm is scored on the test split with the
+ratio of their epochs, measured in turn). Every arm is scored on the test split with the
 weights its own rule selects: top-1, or for Re-ID mean AP and rank-1 with the camera rule. Beside
 them: chance, and the nearest picture (of train, or of the gallery) by HSV histogram and by raw
 pixels. Nothing is logged to MLflow.
@@ -31,11 +31,12 @@ import torch
 from scipy import stats
 
 from benchmarks.scores import REID_METRICS, compute_chance, score_model, score_plain_features
-from dcal.ablation.step_time import measure_step_ratio
+from dcal.ablation.epoch_time import measure_epoch_ratio
 from dcal.config import Config, load_config, parse_config
-from dcal.data.datamodule import Pictures, build_loaders, open_pictures
+from dcal.data.datamodule import Loaders, Pictures, build_loaders, open_pictures
 from dcal.models import build_model
 from dcal.models.backbone import get_normalisation
+from dcal.models.dcal import DCAL
 from dcal.tracking.environment import describe_environment
 from dcal.training.fit import Outlets, fit
 from dcal.training.runtime import resolve_runtime
@@ -62,12 +63,12 @@ def main() -> None:
             device=resolve_runtime(config.train).device_name
         ).model_dump(mode="json"),
         "chance": compute_chance(pictures, config),
-        "step_time_ratio": measure_ratio(config, pictures),
+        "epoch_time_ratio": measure_ratio(config, pictures),
         "neighbours": score_plain_features(pictures, config),
         "runs": [],
     }
     for arm in arguments.arms:
-        ratio = record["step_time_ratio"] if arm == "sa_time" else 1.0
+        ratio = record["epoch_time_ratio"] if arm == "sa_time" else 1.0
         for seed in arguments.seeds:
             epochs = round(config.train.epochs * ratio)
             run = run_arm(arm, config, pictures, seed=seed, epochs=epochs)
@@ -89,9 +90,17 @@ def configure_arm(arm: str, config: Config, *, seed: int, epochs: int) -> Config
 
 
 def measure_ratio(config: Config, pictures: Pictures) -> float:
-    """Return how much longer a step of DCAL takes than one of SA alone."""
+    """Return how much longer an epoch of DCAL takes than one of SA alone."""
     dcal, alone = (configure_arm(arm, config, seed=0, epochs=1) for arm in ("dcal", "sa_steps"))
-    return measure_step_ratio(dcal, alone, num_classes=len(pictures.report.class_names))
+    return measure_epoch_ratio(dcal, alone, build=lambda each: build(each, pictures))
+
+
+def build(config: Config, pictures: Pictures) -> tuple[Loaders, DCAL]:
+    """Build what is trained: the loaders and the new model."""
+    mean, std = get_normalisation(config.model.backbone)
+    loaders = build_loaders(pictures, config, mean=mean, std=std)
+    torch.manual_seed(config.seed)
+    return loaders, build_model(config.model, len(pictures.report.class_names))
 
 
 def run_arm(
@@ -99,10 +108,7 @@ def run_arm(
 ) -> dict[str, Any]:
     """Train one arm with one seed and score it on the test split."""
     changed = configure_arm(arm, config, seed=seed, epochs=epochs)
-    mean, std = get_normalisation(changed.model.backbone)
-    loaders = build_loaders(pictures, changed, mean=mean, std=std)
-    torch.manual_seed(seed)
-    model = build_model(changed.model, len(pictures.report.class_names))
+    loaders, model = build(changed, pictures)
     with TemporaryDirectory() as folder:
         result = fit(
             model,

@@ -101,7 +101,7 @@ def _summarise(values: list[float]) -> dict[str, float]:
 def _open(kind: str, plan: Plan, base: Config, folder: Path) -> Step:
     os.environ["DCAL_OPTUNA_URL"] = f"sqlite:///{folder / kind}.db"
     storage = open_storage()
-    study = open_study(storage, plan, base, num_blocks=NUM_BLOCKS, fingerprints={})
+    study = open_study(storage, plan, base, num_blocks=NUM_BLOCKS, fingerprints={}, described={})
     if kind == "optuna":
         plain = optuna.load_study(
             study_name=plan.study.name,

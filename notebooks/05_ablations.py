@@ -23,13 +23,14 @@ import os
 from IPython.display import Markdown, display
 
 from dcal import load_config
-from dcal.analysis.ablation_results import count_compared, list_grids, measure_cost, read_ablation
+from dcal.analysis.ablation_results import count_compared, measure_cost, read_ablations
 from dcal.analysis.ablation_texts import (
     describe,
     format_cost,
     format_table,
     list_settings,
     tell_differences,
+    tell_other_scores,
     warn_of_other_data,
 )
 from dcal.tracking import find_runs
@@ -44,7 +45,9 @@ root = "results/ablate"  # below the project
 # %%
 os.chdir(project)
 config = load_config("params.yaml")
-grids = [read_ablation(folder) for folder in list_grids(root)]
+grids, left_out = read_ablations(root)
+for name, reason in left_out.items():
+    display(Markdown(f"**Grid {name} is not shown: {reason}.**"))
 for grid in grids:
     name, score, baseline = grid.head["grid"], grid.score, grid.baseline
     warning = warn_of_other_data(grid, config.dataset.name)
@@ -85,7 +88,8 @@ for grid in grids:
     said = (
         f"{name}: {len(known)} of {len(grid.trainings)} trainings are in the MLflow of this place"
     )
-    display(Markdown(f"{said}, below the run `grid {name}`." if len(known) else f"{said}."))
+    where = ", each below the run of the grid that asked for it first" if len(known) else ""
+    display(Markdown(f"{said}{where}."))
     if len(known):
         table = known.pivot(index="arm", columns="seed", values="run").fillna("")
         display(table.reindex([arm for arm in grid.arms if arm in table.index]))
@@ -94,7 +98,12 @@ for grid in grids:
 # ## Answer
 
 # %%
-answers = [f"- {grid.head['grid']}, {line}" for grid in grids for line in tell_differences(grid)]
+answers = [
+    f"- {grid.head['grid']}, {line}"
+    for grid in grids
+    for line in (*tell_differences(grid), tell_other_scores(grid))
+    if line
+]
 display(
     Markdown(
         "Points of the score that counts, less the baseline:\n\n" + "\n".join(answers)

@@ -24,7 +24,7 @@ from dcal.paths import compute_file_digest, index_folder, write_json
 from dcal.tracking import read_run_record, resume_run
 from dcal.training.retrieval import count_scorable
 from pipelines.evaluate_reid import SPLIT, embed, rank, write_table
-from pipelines.stage import run_stage
+from pipelines.stage import run_command
 
 logger = logging.getLogger(__name__)
 
@@ -131,4 +131,4 @@ def track(metrics: dict[str, float], scoring: Scoring) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(lambda: typer.run(main))
+    run_command(main)

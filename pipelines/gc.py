@@ -31,7 +31,7 @@ from dcal.training.retention import (
     free,
     list_kept_runs,
 )
-from pipelines.stage import run_stage
+from pipelines.stage import run_command
 
 # Until then a database that was lost can be filled again from the spool.
 SPOOL_SECONDS = KEPT_SECONDS["interrupted"]
@@ -172,4 +172,4 @@ def format_bytes(number: float) -> str:
 
 
 if __name__ == "__main__":
-    run_stage(lambda: typer.run(main))
+    run_command(main)

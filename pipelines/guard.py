@@ -28,6 +28,7 @@ POLL_SECONDS = 1.0
 # For one step and a checkpoint. Nothing is lost by leaving without: the last one is whole.
 GRACE_SECONDS = 30.0
 WAIT_SECONDS = 60.0
+RUN_APART = "run this one apart from it: dvc exp run --temp"
 
 
 class Guard:
@@ -125,7 +126,9 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def hold_stage(stage: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+def hold_stage(
+    stage: str, *, wait_seconds: float = WAIT_SECONDS, advice: str = RUN_APART
+) -> Iterator[None]:
     """Keep a second process of a stage away from the files that it writes.
 
     Raises:
@@ -137,7 +140,6 @@ def hold_stage(stage: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[No
             held.enter_context(lock)
         except Timeout:
             raise RuntimeError(
-                f"stage {stage} runs already in this folder; let it finish or stop it, or run "
-                "this one apart from it: dvc exp run --temp"
+                f"stage {stage} runs already in this folder; let it finish or stop it, or {advice}"
             ) from None
         yield

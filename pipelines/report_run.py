@@ -15,7 +15,7 @@ import typer
 from pipelines import report
 from pipelines.revision import check_out
 from pipelines.runs import Run, RunError, find_run
-from pipelines.stage import run_stage
+from pipelines.stage import run_command, run_stage
 
 RESERVED = {
     report.PAGE.stem,
@@ -76,4 +76,4 @@ def name_pages(name: str, run: Run) -> tuple[Path, Path]:
 
 
 if __name__ == "__main__":
-    run_stage(lambda: typer.run(main))
+    run_command(main)

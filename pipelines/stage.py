@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import typer
 
 import dcal
 from dcal.mistakes import MISTAKES, is_mistake
@@ -37,13 +41,25 @@ def run_stage(main: Callable[[], None], stage: str | None = None) -> None:
             inputs = read_inputs(stage)
             main()
             require_unchanged(stage, inputs)
-    except KeyboardInterrupt:
-        sys.exit(f"error: {stage or 'the command'} was interrupted; nothing half-written is left")
+    except KeyboardInterrupt as error:
+        generic = f"{stage or 'the command'} was interrupted; nothing half-written is left"
+        sys.exit(f"error: {error}" if str(error) else f"error: {generic}")
     except MISTAKES as error:
         sentence = describe_mistake(error)
         if os.environ.get("DCAL_TRACEBACK") or sentence is None:
             raise
         sys.exit(f"error: {sentence}")
+
+
+def run_command(main: Callable[..., None]) -> None:
+    """Run a main with the arguments of the command line; see `run_stage` for how it ends."""
+
+    # Inside of typer, which would say of an interrupt that it was aborted, and no more.
+    @functools.wraps(main)
+    def told(*arguments: Any, **options: Any) -> None:
+        run_stage(lambda: main(*arguments, **options))
+
+    typer.run(told)
 
 
 def describe_mistake(error: Exception) -> str | None:

@@ -16,7 +16,7 @@ from dcal.tracking.answers import describe_failure
 from dcal.tracking.sender import send_spool
 from dcal.tracking.spool import SpoolSummary, list_spools
 from dcal.tracking.store import connect, describe_tracking_uri
-from pipelines.stage import run_stage
+from pipelines.stage import run_command
 
 
 def main(
@@ -66,4 +66,4 @@ def send(summary: SpoolSummary) -> int:
 
 
 if __name__ == "__main__":
-    run_stage(lambda: typer.run(main))
+    run_command(main)

@@ -68,7 +68,7 @@ def extend_arm(arm: Arm, ratio: float) -> Arm:
 
     Args:
         arm: Of `build_arms`.
-        ratio: A step's time of the baseline over one of the arm.
+        ratio: An epoch's time of the baseline over one of the arm.
     """
     epochs = max(1, round(arm.config.train.epochs * ratio))
     overrides = {**arm.overrides, "train.epochs": epochs}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from dcal.analysis.intervals import COMPARED
@@ -80,6 +81,17 @@ def read_ablation(folder: str | Path) -> Ablation:
     return found
 
 
+def read_ablations(root: str | Path) -> tuple[list[Ablation], dict[str, str]]:
+    """Return the grids of a folder, and by name why the others cannot be read."""
+    grids, left_out = [], {}
+    for folder in list_grids(root):
+        try:
+            grids.append(read_ablation(folder))
+        except AblationError as error:
+            left_out[folder.name] = str(error)
+    return grids, left_out
+
+
 def count_compared(ablation: Ablation) -> int:
     """Return how many rows of the score that counts are compared with the baseline at once."""
     rows = ablation.table[ablation.table["metric"] == ablation.score]
@@ -123,6 +135,11 @@ _KEYS = (
     *("grid", "question", "baseline", "dataset", "is_drawn", "score", "seeds", "arms"),
     *("num_done", "num_planned", "num_epochs", "selection", "data_digest", "environment"),
 )
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("grid", "baseline", "dataset", "score", "data_digest"), str),
+    **dict.fromkeys(("arms", "environment"), dict),
+    "seeds": list,
+}
 
 
 def _check(ablation: Ablation) -> None:
@@ -131,6 +148,9 @@ def _check(ablation: Ablation) -> None:
     for key in _KEYS:
         if key not in ablation.head:
             raise ValueError(f"grid.json has no key {key}")
+    for key, kind in _KINDS.items():
+        if not isinstance(ablation.head[key], kind):
+            raise ValueError(f"key {key} of grid.json: expected {kind.__name__}")
     for name, columns in _NEEDED.items():
         table = getattr(ablation, name)
         for column in (*columns, *_NUMBERS[name]):
@@ -142,3 +162,17 @@ def _check(ablation: Ablation) -> None:
     unknown = set(ablation.arms) - set(ablation.head["arms"])
     if unknown:
         raise ValueError(f"grid.json has no arm {sorted(unknown)[0]}, but trainings.csv has")
+    _check_agreement(ablation)
+
+
+def _check_agreement(ablation: Ablation) -> None:
+    """Refuse a table that was not made from the scores beside it."""
+    by = ["arm", "branch", "metric"]
+    values = ablation.scores.groupby(by)["value"]
+    told = ablation.table.set_index(by)[["num_seeds", "mean"]].sort_index()
+    made = pd.DataFrame({"num_seeds": values.count(), "mean": values.mean()}).sort_index()
+    is_same = made.index.equals(told.index) and np.allclose(
+        made.to_numpy(float), told.to_numpy(float), rtol=1e-4, atol=1e-6
+    )
+    if not is_same:
+        raise ValueError("table.csv is not that of scores.csv")

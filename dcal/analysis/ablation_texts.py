@@ -94,12 +94,37 @@ def tell_differences(ablation: Ablation) -> list[str]:
 
     Rows are the branch that stands for each arm, and the baseline's other branches, which are its
     model read in another way. One differs where Holm's p, over all rows of the score, is below
-    0.05.
+    0.05. An arm of which no training has a score is told of, with the reason.
     """
     rows = ablation.table[ablation.table["metric"] == ablation.score]
     main = rows.index.isin(ablation.main_rows.index)
     is_baseline = rows["arm"] == ablation.baseline
-    return [tell(row) for _, row in rows[main ^ is_baseline].iterrows()]
+    told = [tell(row) for _, row in rows[main ^ is_baseline].iterrows()]
+    return [*told, *_tell_failures(ablation, set(rows["arm"]))]
+
+
+def tell_other_scores(ablation: Ablation) -> str:
+    """Return a sentence on the scores that do not count: which of them differ nevertheless."""
+    rows = ablation.table[ablation.table["metric"] != ablation.score]
+    if rows.empty:
+        return ""
+    names = ", ".join(dict.fromkeys(rows["metric"]))
+    differing = rows[rows["p_holm"] < SIGNIFICANT]
+    told = [
+        f"{row['metric']} of {row['arm']} by {BRANCH_NAMES.get(row['branch'], row['branch'])} "
+        f"{row['difference']:+.4g} ({row['difference_low_95']:+.4g} to "
+        f"{row['difference_high_95']:+.4g}, Holm's p {format_p(row['p_holm'])})"
+        for _, row in differing.iterrows()
+    ]
+    return f"of the other scores ({names}) {'; '.join(told) if told else 'none differs'}."
+
+
+def _tell_failures(ablation: Ablation, scored: set[str]) -> list[str]:
+    told = []
+    for arm in (arm for arm in ablation.arms if arm not in scored):
+        rows = ablation.trainings[ablation.trainings["arm"] == arm]
+        told.append(f"{arm}: no training has a score ({rows['reason'].iloc[0]}).")
+    return told
 
 
 def tell(row: pd.Series[Any]) -> str:
@@ -145,7 +170,10 @@ def _percent(share: float) -> str:
 
 
 def _signed(share: float) -> str:
-    return "" if math.isnan(share) else f"{100 * share:+.1f}"
+    if math.isnan(share):
+        return ""
+    text = f"{100 * share:+.1f}"
+    return text if float(text) else "0.0"
 
 
 def _join(rows: pd.DataFrame, low: str, high: str) -> pd.Series[str]:

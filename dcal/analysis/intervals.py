@@ -14,6 +14,7 @@ CONFIDENCE = 0.95
 COMPARED = ["num_pairs", "difference", "difference_low_95", "difference_high_95", "p_value"]
 # What scatters by less than this share of the values is one number, and rounding.
 _ROUNDING = 1e-9
+_DIGITS = 12  # behind the point, so that equal scores differ by 0 and not by 1e-17
 
 
 def summarise(values: Sequence[float]) -> dict[str, float]:
@@ -48,7 +49,7 @@ def compare_paired(values: pd.Series[Any], reference: pd.Series[Any]) -> dict[st
     """
     common = values.index.intersection(reference.index).sort_values()
     ours, theirs = (side.loc[common].to_numpy(dtype=float) for side in (values, reference))
-    differences = ours - theirs
+    differences = np.round(ours - theirs, _DIGITS)
     found, count = summarise(differences.tolist()), len(differences)
     low, high, p_value = found["low_95"], found["high_95"], math.nan
     if _has_scatter(differences, [*ours, *theirs]):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dcal.analysis.ablation_results import Ablation, list_grids, read_ablation
+from dcal.analysis.ablation_results import Ablation, read_ablations
 from dcal.analysis.generalisation import (
     ACCURACY,
     Pair,
@@ -54,22 +54,19 @@ class PwcaGrid(NamedTuple):
 
 
 def read_pwca_grids(root: str | Path) -> tuple[list[PwcaGrid], dict[str, str]]:
-    """Return the grids of results/ablate that can be asked, and by name why others cannot.
-
-    Raises:
-        AblationError: One of them cannot be read.
-    """
-    found, left_out = [], {}
-    for folder in list_grids(root):
-        ablation = read_ablation(folder)
+    """Return the grids of results/ablate that can be asked, and by name why others cannot."""
+    found = []
+    ablations, left_out = read_ablations(root)
+    for ablation in ablations:
+        name = str(ablation.head["grid"])
         pairs = find_pairs(ablation.head["arms"], list_arms_with_pwca(ablation.curves))
         gaps = compute_gaps(ablation.curves)
         if not pairs:
-            left_out[folder.name] = "no two trained arms differ by PWCA alone"
+            left_out[name] = "no two trained arms differ by PWCA alone"
         elif gaps.empty:
-            left_out[folder.name] = "no held-out loss was kept over epochs"
+            left_out[name] = "no held-out loss was kept over epochs"
         else:
-            found.append(PwcaGrid(folder.name, ablation, pairs, gaps))
+            found.append(PwcaGrid(name, ablation, pairs, gaps))
     return found, left_out
 
 

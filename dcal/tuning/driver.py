@@ -41,6 +41,7 @@ class Worker:
     announce: Callable[[str], None] = logger.info  # is given a line after each trial
     _failures_in_a_row: int = field(default=0, init=False)
     _error: BaseException | None = field(default=None, init=False)
+    _has_said_that_it_waits: bool = field(default=False, init=False)
     _watched: set[int] = field(default_factory=set, init=False)
 
     def run(self) -> None:
@@ -64,6 +65,7 @@ class Worker:
                     continue
                 if not self._is_anyone_running():
                     return
+                self._say_that_it_waits()
                 time.sleep(POLL_SECONDS)
 
     def _has_room(self) -> bool:
@@ -157,6 +159,16 @@ class Worker:
                 self.storage.record_heartbeat(trial._trial_id)
                 self._watched.add(trial.number)
         return bool(running)
+
+    def _say_that_it_waits(self) -> None:
+        running = [t.number for t in self._list_trials() if t.state is TrialState.RUNNING]
+        if running and not self._has_said_that_it_waits:
+            logger.info(
+                "waiting for trial %s of another worker; one that died is taken over after %d s",
+                ", ".join(str(number) for number in running),
+                self.storage.grace_period,
+            )
+            self._has_said_that_it_waits = True
 
     def _list_trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)

@@ -15,7 +15,7 @@ from optuna.trial import Trial as Trial
 from dcal.config import Config
 from dcal.sentences import to_one_line
 from dcal.tuning.errors import TuningError
-from dcal.tuning.progress import OOM, REASON
+from dcal.tuning.progress import EPOCHS, OOM, REASON
 from dcal.tuning.size import describe_size
 from dcal.tuning.storage import make_retry_callback
 
@@ -45,7 +45,10 @@ def report_epoch(trial: Trial, epoch: int, value: float) -> None:
     Raises:
         TrialPruned: The trial is behind.
     """
-    if len(trial.study.directions) > 1 or epoch in get_frozen(trial).intermediate_values:
+    if len(trial.study.directions) > 1:
+        trial.set_user_attr(EPOCHS, epoch)
+        return
+    if epoch in get_frozen(trial).intermediate_values:
         return
     trial.report(value, step=epoch)
     if trial.should_prune():

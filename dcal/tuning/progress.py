@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dcal.tuning.settings import StudySettings
 
 OOM = "oom"  # user attribute: what was said where memory ran out
+EPOCHS = "epochs"  # user attribute: epochs that were scored, where none is told to a pruner
 REASON = "reason"  # user attribute: why a trial failed
 
 

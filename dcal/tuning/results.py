@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dcal.sentences import to_one_line
 from dcal.tuning.driver import OVERRIDES
 from dcal.tuning.plan import Plan
-from dcal.tuning.progress import OOM, REASON, find_origin, list_counted
+from dcal.tuning.progress import EPOCHS, OOM, REASON, find_origin, list_counted
 from dcal.tuning.settings import StudySettings
 
 STATES = {
@@ -154,7 +154,7 @@ def _describe_trial(trial: FrozenTrial, keys: list[str]) -> dict[str, Any]:
         "state": state,
         **dict(zip(keys, values, strict=True)),
         **trial.user_attrs.get(OVERRIDES, {}),
-        "epochs": max(trial.intermediate_values, default=None),
+        "epochs": max(trial.intermediate_values, default=trial.user_attrs.get(EPOCHS)),
         "seconds": None if duration is None else round(duration.total_seconds(), 1),
         "reason": reason,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,38 @@ def draw_history(view: StudyView) -> Figure:
                 axes.plot(numbers, [bottom] * len(numbers), mark, color=MUTED, label=state)
         axes.set(xlabel="trial", ylabel=view.metric, title="Trials")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(labelcolor=MUTED)
+    return figure
+
+
+def draw_front(view: StudyView, cost: str, front: Collection[int]) -> Figure:
+    """Draw the value of each finished trial over what it costs, and the trials that none beats.
+
+    Args:
+        view: Of a study with two objectives.
+        cost: The other objective.
+        front: Numbers of the trials of the Pareto front.
+    """
+    done = view.complete.astype({cost: float, view.metric: float}).sort_values(cost)
+    is_best = done["number"].isin(list(front))
+    with house_style():
+        figure = new_figure(4.6, 2.9)
+        axes = figure.add_subplot()
+        for chosen, colour, label in ((~is_best, MUTED, "beaten"), (is_best, BEST, "Pareto front")):
+            rows = done[chosen]
+            axes.plot(rows[cost], rows[view.metric], "o", color=colour, markersize=4, label=label)
+        best = done[is_best]
+        axes.step(best[cost], best[view.metric], where="post", color=BEST, linewidth=1)
+        for _, row in best.iterrows():
+            axes.annotate(
+                f"{row['number']}",
+                (row[cost], row[view.metric]),
+                xytext=(4, 4),
+                textcoords="offset points",
+                fontsize=7,
+                color=INK,
+            )
+        axes.set(xlabel=cost, ylabel=view.metric, title="Trials that none beats, by number")
         axes.legend(labelcolor=MUTED)
     return figure
 

@@ -15,12 +15,12 @@ import typer
 
 from dcal.tracking import Tracker
 from pipelines.ablate.choose import CHOICE
-from pipelines.ablate.results import render_table, write_results
+from pipelines.ablate.results import render_table, set_aside_others, write_results
 from pipelines.ablate.run import SPENT, Ablation, carry_out, open_ablation, settle_runs
 from pipelines.guard import hold_stage, watch_for_reasons_to_stop
 from pipelines.inputs import read_inputs, require_unchanged
 from pipelines.parent_run import track_parent
-from pipelines.stage import run_stage
+from pipelines.stage import run_command
 
 logger = logging.getLogger(__name__)
 STAGE, PIPELINE = "ablate", Path("pipelines/ablate/dvc.yaml")
@@ -61,9 +61,11 @@ def run(path: Path) -> Ablation:
                 _train_what_is_left(ablation)
                 _show(ablation, tracker)
         except KeyboardInterrupt as error:
-            if str(error) != SPENT:
-                raise
-            raise UnfinishedError(_describe_progress(ablation)) from None
+            if SPENT in str(error):
+                raise UnfinishedError(_describe_progress(ablation, SPENT)) from None
+            reason = str(error).partition(";")[0] or "interrupted"
+            said = _describe_progress(ablation, f"it was stopped ({reason})")
+            raise KeyboardInterrupt(said) from None
     return ablation
 
 
@@ -71,6 +73,9 @@ def _train_what_is_left(ablation: Ablation) -> None:
     planned, left = ablation.list_cells(), ablation.list_left()
     done = len(planned) - len(left)
     logger.info("grid %s: %d trainings, %d of them done before", ablation.name, len(planned), done)
+    set_aside_others(ablation)
+    if done:  # for what was planned otherwise before
+        write_results(ablation)
     for number, cell in enumerate(left, start=done + 1):
         logger.info("training %d of %d: %s", number, len(planned), cell.name)
         carry_out(ablation, cell)
@@ -83,13 +88,13 @@ def _show(ablation: Ablation, tracker: Tracker) -> None:
     logger.info("%s", render_table(ablation))
 
 
-def _describe_progress(ablation: Ablation) -> str:
+def _describe_progress(ablation: Ablation, reason: str) -> str:
     left, planned = len(ablation.list_left()), len(ablation.list_cells())
     return (
-        f"grid {ablation.name}: {planned - left} of {planned} trainings are done, and {SPENT}; "
+        f"grid {ablation.name}: {planned - left} of {planned} trainings are done, and {reason}; "
         "the tables hold what there is; run make ablate again to go on"
     )
 
 
 if __name__ == "__main__":
-    run_stage(lambda: typer.run(main))
+    run_command(main)

@@ -9,7 +9,7 @@ import typer
 
 from dcal.ablation.grid import load_grid
 from pipelines.choices import Choice
-from pipelines.stage import run_stage
+from pipelines.stage import run_command
 
 CHOICE = Choice(
     "grid", Path("pipelines/ablate/grid.yaml"), Path("experiments/grid"), check=load_grid
@@ -25,4 +25,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_stage(lambda: typer.run(main))
+    run_command(main)

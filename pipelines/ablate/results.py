@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,10 @@ from dcal.training.branches import choose_score_name
 from pipelines.ablate.run import Ablation, Cell
 from pipelines.ablate.store import Finished
 
+logger = logging.getLogger(__name__)
+
 RESULTS = Path("results/ablate")
+ASIDE = Path("runs/ablate-replaced")
 SCORES = ["arm", "seed", "branch", "metric", "value"]
 CURVES = ["arm", "seed", "epoch", "metric", "value"]
 
@@ -39,6 +45,32 @@ def write_results(ablation: Ablation) -> list[Path]:
             table.to_csv(temporary, index=False, float_format="%.6g")
     write_json(folder / "grid.json", describe(ablation, num_done=len(entries)))
     return [folder / name for name in (*tables, "grid.json")]
+
+
+def set_aside_others(ablation: Ablation) -> Path | None:
+    """Move away results of a grid of this name that are of other data, parameters or code.
+
+    They took hours, and nobody may have committed them. Return where they are; None where there
+    are none, or those there are belong to this grid.
+    """
+    folder = RESULTS / ablation.name
+    ours = {(cell.arm.name, cell.config.seed): cell.fingerprint for cell in ablation.list_cells()}
+    try:
+        kept = pd.read_csv(folder / "trainings.csv")[["arm", "seed", "fingerprint"]]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError):  # damaged: written anew from what was trained
+        return None
+    rows = kept.itertuples(index=False)
+    if all(ours.get((arm, seed), known) == known for arm, seed, known in rows):
+        return None
+    aside = ASIDE / f"{ablation.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder, aside)
+    logger.warning(
+        "%s was of other data, parameters or code, and is now %s", folder, aside.as_posix()
+    )
+    return aside
 
 
 def render_table(ablation: Ablation) -> str:
@@ -86,7 +118,7 @@ def describe(ablation: Ablation, *, num_done: int) -> dict[str, Any]:
         "selection": baseline.train.selection,
         "data_digest": report.digest,
         "pwca_blocks": baseline.model.pwca_blocks,
-        "step_time_ratios": ablation.ratios,
+        "epoch_time_ratios": ablation.ratios,
         "environment": ablation.ground.environment.model_dump(mode="json"),
         "arms": {arm.name: arm.overrides for arm in ablation.arms},
     }

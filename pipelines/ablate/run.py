@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dcal.ablation.arms import Arm, build_arms, extend_arm
+from dcal.ablation.epoch_time import measure_epoch_ratio
 from dcal.ablation.grid import Grid, GridError, load_grid
-from dcal.ablation.step_time import measure_step_ratio
 from dcal.config import Config, load_config
-from dcal.data.datamodule import Loaders, open_pictures
+from dcal.data.datamodule import Loaders, Pictures, open_pictures
 from dcal.paths import render_json
 from dcal.sentences import to_one_line
 from dcal.tracking import Tracker, describe_environment, read_last_words
@@ -67,7 +67,7 @@ class Ablation(NamedTuple):
     name: str
     grid: Grid
     arms: list[Arm]  # the baseline first
-    ratios: dict[str, float]  # of step times, by arm of `same_time`
+    ratios: dict[str, float]  # of epoch times, by arm of `same_time`
     ground: Ground
 
     @property
@@ -110,10 +110,8 @@ def open_ablation(path: Path, *, should_stop: ShouldStop) -> Ablation:
     for arm in arms:
         loaders, _ = build(arm.config, pictures)
         choose_scored_split(arm.config, loaders)
-    num_classes = len(pictures.report.class_names)
     ratios = {
-        name: _find_ratio(baseline, _get(arms, name).config, num_classes=num_classes)
-        for name in grid.same_time
+        name: _find_ratio(baseline, _get(arms, name).config, pictures) for name in grid.same_time
     }
     arms += [extend_arm(_get(arms, name), ratio) for name, ratio in ratios.items()]
     fingerprint = compute_run_fingerprint(baseline, data_digest=pictures.report.digest)
@@ -189,15 +187,15 @@ def _get(arms: list[Arm], name: str) -> Arm:
     return next(arm for arm in arms if arm.name == name)
 
 
-def _find_ratio(baseline: Config, other: Config, *, num_classes: int) -> float:
-    """Return the ratio of step times, measured once for these models, batches and weights."""
-    parts = [
-        config.model_dump(mode="json", include={"model", "train"}) for config in (baseline, other)
-    ]
-    key = hashlib.sha256(render_json(parts).encode()).hexdigest()[:12]
+def _find_ratio(baseline: Config, other: Config, pictures: Pictures) -> float:
+    """Return the ratio of epoch times, measured once for these pictures, models and trainings."""
+    sections = {"model", "train", "transforms"}
+    parts = [config.model_dump(mode="json", include=sections) for config in (baseline, other)]
+    text = render_json([*parts, {"data": pictures.report.digest}])
+    key = hashlib.sha256(text.encode()).hexdigest()[:12]
     ratio = find_ratio(key)
     if ratio is None:
-        ratio = measure_step_ratio(baseline, other, num_classes=num_classes)
+        ratio = measure_epoch_ratio(baseline, other, build=lambda config: build(config, pictures))
         keep_ratio(key, ratio)
     return ratio
 

@@ -47,12 +47,12 @@ def keep_finished(finished: Finished, config: Config) -> None:
 
 
 def find_ratio(key: str) -> float | None:
-    """Return a ratio of step times that was measured here before, or None."""
+    """Return a ratio of epoch times that was measured here before, or None."""
     return _read(_root() / f"ratio-{key}.json", TypeAdapter(PositiveFloat).validate_json)
 
 
 def keep_ratio(key: str, ratio: float) -> None:
-    """Keep a ratio of step times, so that all seeds of an arm have the same epochs."""
+    """Keep a ratio of epoch times, so that all seeds of an arm have the same epochs."""
     write_json(_root() / f"ratio-{key}.json", ratio)
 
 

@@ -21,7 +21,7 @@ from dcal.tracking import Tracker
 from dcal.tuning.final import DIFFERENCES
 from pipelines.guard import hold_stage, watch_for_reasons_to_stop
 from pipelines.inputs import read_inputs, require_unchanged
-from pipelines.stage import run_stage
+from pipelines.stage import run_command
 from pipelines.tune.best import find_winner, write_results
 from pipelines.tune.choose import CHOICE
 from pipelines.tune.pictures import draw_study
@@ -44,7 +44,7 @@ def main(
     if worker:
         run(path, worker=worker)
         return
-    with hold_stage(STAGE):
+    with hold_stage(STAGE, advice="help it: python -m pipelines.tune --worker 1"):
         inputs = read_inputs(STAGE, PIPELINE)
         run(path, worker=0)
         require_unchanged(STAGE, inputs, pipeline=PIPELINE, hint="run make tune again")
@@ -54,11 +54,18 @@ def run(path: Path, *, worker: int) -> Search:
     """Run trials; worker 0 goes on to the last round and the results."""
     with watch_for_reasons_to_stop() as should_stop:
         search = open_search(path, worker=worker, should_stop=should_stop)
-        with track_study(search) as tracker:
-            search.worker.run()
-            settle_runs(search)
-            if worker == 0:
-                conclude(search, tracker)
+        try:
+            with track_study(search) as tracker:
+                search.worker.run()
+                settle_runs(search)
+                if worker == 0:
+                    conclude(search, tracker)
+        except KeyboardInterrupt as error:
+            reason = str(error).partition(";")[0] or "interrupted"
+            raise KeyboardInterrupt(
+                f"study {search.plan.study.name} stopped ({reason}); the same command goes on with "
+                "its trials from their checkpoints"
+            ) from None
     return search
 
 
@@ -78,4 +85,4 @@ def conclude(search: Search, tracker: Tracker) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(lambda: typer.run(main))
+    run_command(main)

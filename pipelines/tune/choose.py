@@ -9,7 +9,7 @@ import typer
 
 from dcal.tuning.plan import load_plan
 from pipelines.choices import Choice
-from pipelines.stage import run_stage
+from pipelines.stage import run_command
 
 CHOICE = Choice("plan", Path("pipelines/tune/plan.yaml"), Path("experiments/tune"), check=load_plan)
 
@@ -23,4 +23,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_stage(lambda: typer.run(main))
+    run_command(main)

@@ -9,9 +9,10 @@ from dcal.paths import replace_folder
 from dcal.tracking import Tracker
 from dcal.tuning.parameters import FloatParameter, IntParameter
 from dcal.tuning.plan import Plan
-from dcal.tuning.results import build_trials_table, compute_importances
+from dcal.tuning.results import build_front_table, build_trials_table, compute_importances
 from dcal.visual.studies import (
     StudyView,
+    draw_front,
     draw_history,
     draw_importances,
     draw_pair,
@@ -46,6 +47,9 @@ def list_figures(search: Search) -> dict[str, Figure]:
     figures = {"history": draw_history(view)}
     if view.complete.empty:
         return figures
+    for cost in (key for key in settings.objectives if key != metric):
+        numbers = build_front_table(trials, settings)["number"].tolist()
+        figures[f"front_{cost.replace('/', '_')}"] = draw_front(view, cost, numbers)
     importances = compute_importances(search.study, search.plan)
     for number, group in enumerate((importances, *importances["conditional"])):
         if any(group["importances"][metric].values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dcal.analysis.ablation_results import (
     list_grids,
     measure_cost,
     read_ablation,
+    read_ablations,
 )
 from dcal.analysis.ablation_texts import (
     describe,
@@ -27,6 +29,7 @@ from dcal.analysis.ablation_texts import (
     format_table,
     list_settings,
     tell_differences,
+    tell_other_scores,
     warn_of_other_data,
 )
 from dcal.analysis.ablations import summarise_scores
@@ -82,7 +85,7 @@ def write_grid(folder: Path, effect: float = 0.0, **head: Any) -> Path:
 
 def test_a_null_grid_tells_no_difference(tmp_path: Path) -> None:
     same, other = tell_differences(read_ablation(write_grid(tmp_path)))
-    assert same == "dcal by SA: no difference can be told: +0.0 (5 seeds)."
+    assert same == "dcal by SA: no difference can be told: 0.0 (5 seeds)."
     assert re.match(r"sa_only by SA: no difference .*: \S+ \(\S+ to \S+, 5 seeds\)\.$", other)
 
 
@@ -100,6 +103,7 @@ def test_what_is_told_is_each_arm_once_and_the_baseline_by_its_other_branches(
     extra = scores[scores["branch"] == "both"].assign(branch="glca")
     of_arm = scores[scores["branch"] == "both"].assign(arm="sa_only")
     everything = pd.concat([scores, extra, of_arm], ignore_index=True)
+    everything.to_csv(folder / "scores.csv", index=False)
     summarise_scores(everything, baseline="dcal").to_csv(folder / "table.csv", index=False)
     ablation = read_ablation(folder)
     told = [line.split(":")[0] for line in tell_differences(ablation)]
@@ -211,6 +215,59 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, name: str, text: str, me
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"environment": 3}, "key environment of grid.json: expected dict"),
+        ({"arms": ["dcal"]}, "key arms of grid.json: expected dict"),
+        ({"seeds": 5}, "key seeds of grid.json: expected list"),
+        ({"score": None}, "key score of grid.json: expected str"),
+    ],
+)
+def test_a_key_of_another_kind_is_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AblationError, match=message):
+        read_ablation(write_grid(tmp_path, **change))
+
+
+def test_a_table_of_other_scores_is_noticed(tmp_path: Path) -> None:
+    folder = write_grid(tmp_path)
+    scores = pd.read_csv(folder / "scores.csv")
+    for damaged in (scores.iloc[:1], scores.assign(value=scores["value"] + 0.01)):
+        damaged.to_csv(folder / "scores.csv", index=False)
+        with pytest.raises(AblationError, match=r"table\.csv is not that of scores\.csv"):
+            read_ablation(folder)
+
+
+def test_a_grid_that_cannot_be_read_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    write_grid(tmp_path / "good")
+    shutil.copytree(tmp_path / "good" / "mine", tmp_path / "good" / "damaged")
+    (tmp_path / "good" / "damaged" / "curves.csv").unlink()
+    grids, left_out = read_ablations(tmp_path / "good")
+    assert [grid.head["grid"] for grid in grids] == ["mine"]
+    assert list(left_out) == ["damaged"] and "curves.csv: no such file" in left_out["damaged"]
+
+
+def test_a_score_that_does_not_count_and_differs_is_told_too(tmp_path: Path) -> None:
+    folder = write_grid(tmp_path)
+    scores = pd.read_csv(folder / "scores.csv")
+    shift = np.where(scores["arm"] == "sa_only", 0.05, 0.0)
+    noise = 0.001 * scores["seed"] * (scores["arm"] == "sa_only")
+    ece = scores.assign(metric="ece", value=0.1 + shift + noise)
+    both = pd.concat([scores, ece], ignore_index=True)
+    both.to_csv(folder / "scores.csv", index=False)
+    summarise_scores(both, baseline="dcal").to_csv(folder / "table.csv", index=False)
+    said = tell_other_scores(read_ablation(folder))
+    assert re.match(r"of the other scores \(ece\) ece of sa_only by SA \+0\.052 \(\+0\.05", said)
+    ece = ece.assign(value=0.1 + noise * np.where(scores["seed"] % 2, 1, -1))
+    both = pd.concat([scores, ece], ignore_index=True)
+    both.to_csv(folder / "scores.csv", index=False)
+    summarise_scores(both, baseline="dcal").to_csv(folder / "table.csv", index=False)
+    said = tell_other_scores(read_ablation(folder))
+    assert said == "of the other scores (ece) none differs."
+
+
 def test_what_is_not_trained_yet_has_no_cost_and_no_difference(tmp_path: Path) -> None:
     folder = write_grid(tmp_path)
     for name in ("trainings", "scores"):
@@ -236,6 +293,8 @@ def test_a_grid_of_which_every_training_failed_is_read_and_has_nothing_to_show(
     trainings = pd.read_csv(folder / "trainings.csv").assign(seconds=0.0, reason="it failed")
     trainings.to_csv(folder / "trainings.csv", index=False)
     ablation = read_ablation(folder)
-    assert tell_differences(ablation) == [] and count_compared(ablation) == 0
+    told = [f"{arm}: no training has a score (it failed)." for arm in ("dcal", "sa_only")]
+    assert tell_differences(ablation) == told and count_compared(ablation) == 0
+    assert tell_other_scores(ablation) == ""
     assert format_table(ablation).empty and measure_cost(ablation).empty
     assert "10 trainings failed" in describe(ablation)

@@ -17,7 +17,7 @@ from dcal.training.checkpoints import list_folders
 from pipelines import evaluate, train, trainings
 from pipelines.ablate import __main__ as ablate
 from pipelines.ablate import run as running
-from pipelines.ablate.results import RESULTS
+from pipelines.ablate.results import ASIDE, RESULTS
 from pipelines.ablate.run import Ablation, open_ablation
 from pipelines.ablate.scores import collect_curves
 from tests.pipelines.test_reid import TRAIN as REID
@@ -52,7 +52,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Pa
         monkeypatch.delenv(variable, raising=False)
     make_tuning_project(folder, monkeypatch, clip_norm=None)
     monkeypatch.setattr(running, "OPTIONS", ROOT / "experiments" / "ablation")
-    monkeypatch.setattr(running, "measure_step_ratio", lambda *args, **options: 1.5)
+    monkeypatch.setattr(running, "measure_epoch_ratio", lambda *args, **options: 1.5)
     return write_grid(**changes)
 
 
@@ -131,7 +131,7 @@ def test_the_head_says_what_the_tables_are_of(project: Ran) -> None:
     assert head["arms"]["sa_only_same_time"]["train.epochs"] == 3
     assert (head["num_planned"], head["num_done"], head["seeds"]) == (8, 8, [0, 7])
     assert head["dataset"] == config.dataset.name and head["is_drawn"]
-    assert head["step_time_ratios"] == {"sa_only": 1.5}
+    assert head["epoch_time_ratios"] == {"sa_only": 1.5}
     assert str(project.folder) not in json.dumps(head)
 
 
@@ -204,6 +204,54 @@ def test_hours_end_a_training_and_the_next_start_goes_on_with_it(
     assert parent.info.status == "FINISHED"
 
 
+def test_results_of_other_parameters_are_set_aside_and_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = prepare(tmp_path, monkeypatch, vary={}, same_time=[], seeds=[0])
+    ablate.run(path)
+    before = {file.name: file.read_bytes() for file in (RESULTS / "mine").iterdir()}
+    ablate.run(write_grid(vary={}, same_time=[], seeds=[0, 7]))  # more of the same
+    assert not ASIDE.exists()
+    more = {file.name: file.read_bytes() for file in (RESULTS / "mine").iterdir()}
+    assert more != before
+    changed = write_grid(vary={}, same_time=[], seeds=[0], base={"train.lr": 0.002})
+    ablate.run(changed)
+    (aside,) = ASIDE.iterdir()
+    assert {file.name: file.read_bytes() for file in aside.iterdir()} == more
+    assert "was of other data, parameters or code, and is now runs/ablate-replaced" in caplog.text
+    assert json.loads((RESULTS / "mine" / "grid.json").read_text())["num_done"] == 2
+
+
+def test_tables_say_what_is_planned_now_even_if_nothing_new_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablate.run(prepare(tmp_path, monkeypatch, vary={}, same_time=[], seeds=[0]))
+    with pytest.raises(ablate.UnfinishedError, match="2 of 4 trainings are done, and the hours"):
+        ablate.run(write_grid(vary={}, same_time=[], seeds=[0, 7], hours=1e-9))
+    head = json.loads((RESULTS / "mine" / "grid.json").read_text())
+    assert (head["num_planned"], head["num_done"], head["seeds"]) == (4, 2, [0, 7])
+
+
+def test_hours_that_end_in_the_middle_of_a_training_end_the_grid_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = prepare(tmp_path, monkeypatch, vary={}, same_time=[], seeds=[0])
+
+    def stop(*args: Any) -> dict[str, float]:
+        raise KeyboardInterrupt(f"training stopped: {running.SPENT}; a checkpoint is kept")
+
+    monkeypatch.setattr(running, "train", stop)
+    with pytest.raises(ablate.UnfinishedError, match="0 of 2 trainings are done, and the hours"):
+        ablate.run(path)
+
+    def interrupt(*args: Any) -> dict[str, float]:
+        raise KeyboardInterrupt("training stopped: interrupted; a checkpoint is kept")
+
+    monkeypatch.setattr(running, "train", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"and it was stopped \(training stopped: inter"):
+        ablate.run(path)
+
+
 def test_a_kill_between_a_result_and_its_runs_end_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,12 +295,12 @@ def test_a_training_that_runs_out_of_memory_ends_the_grid_in_one_sentence(
     assert not list((tmp_path / "work" / "runs" / "ablate").glob("*.json"))
 
 
-def test_the_ratio_of_step_times_is_measured_once(
+def test_the_ratio_of_epoch_times_is_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = prepare(tmp_path, monkeypatch, vary={})
     first = open_ablation(path, should_stop=lambda: None)
-    monkeypatch.setattr(running, "measure_step_ratio", lambda *args, **options: 9.0)
+    monkeypatch.setattr(running, "measure_epoch_ratio", lambda *args, **options: 9.0)
     second = open_ablation(path, should_stop=lambda: None)
     assert first.ratios == second.ratios == {"sa_only": 1.5}
 

@@ -288,6 +288,8 @@ def test_a_study_of_accuracy_and_cost_hands_on_its_front(
     table = pd.read_csv(RESULTS / "trials.csv")
     assert table["model.glca_blocks"].tolist() == [1, 3]
     assert table[COST][0] < table[COST][1]
+    assert table["epochs"].tolist() == [1, 1]
+    assert Path("runs/tune/front_cost_inference_gmacs.png").is_file()
     front = pd.read_csv(RESULTS / "pareto.csv")
     assert set(front["number"]) == {trial.number for trial in search.study.best_trials}
     final = pd.read_csv(RESULTS / "final.csv")

@@ -10,6 +10,7 @@ import pytest
 
 from dcal.visual.studies import (
     StudyView,
+    draw_front,
     draw_history,
     draw_importances,
     draw_pair,
@@ -47,6 +48,16 @@ def test_the_history_has_every_value_and_the_best_so_far(
     assert list(values.get_xdata()) == [0, 1, 5] and list(values.get_ydata()) == [0.5, 0.8, 0.7]
     assert list(best.get_ydata()) == expected
     assert (list(pruned.get_xdata()), list(failed.get_xdata())) == ([2], [3])
+
+
+def test_the_front_is_drawn_apart_from_what_it_beats() -> None:
+    view = make_view(cost=[2.0, 3.0, None, None, 1.0])
+    axes = draw_front(view, "cost", front=[1, 5]).axes[0]
+    beaten, best, line = axes.get_lines()
+    assert (list(beaten.get_xdata()), list(beaten.get_ydata())) == ([2.0], [0.5])
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([1.0, 3.0], [0.7, 0.8])
+    assert list(line.get_xdata()) == [1.0, 3.0]
+    assert [text.get_text() for text in axes.texts] == ["5", "1"]
 
 
 def test_a_study_without_a_value_has_a_history_all_the_same() -> None:
