@@ -86,12 +86,17 @@ def render_table(ablation: Ablation) -> str:
             "mean": rows["mean"].map("{:.4f}".format),
             "95 %": _join(rows, "low_95", "high_95"),
             f"less {ablation.grid.baseline}": rows["difference"]
-            .map("{:+.4f}".format, na_action="ignore")
+            .map(_show_difference, na_action="ignore")
             .fillna(""),
             "95 % of it": _join(rows, "difference_low_95", "difference_high_95"),
         }
     )
     return f"{score} on the test split\n{shown.to_string(index=False)}"
+
+
+def _show_difference(value: float) -> str:
+    text = f"{value:+.4f}"
+    return text if float(text) else "0.0000"
 
 
 def _join(rows: pd.DataFrame, low: str, high: str) -> pd.Series[str]:

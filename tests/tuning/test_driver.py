@@ -255,13 +255,18 @@ def test_a_trial_that_another_worker_took_over_is_left_to_it(
     assert "trial 0 gave no sign of life for too long" in caplog.text
 
 
-def test_a_trial_killed_before_its_first_sign_of_life_does_not_run_for_ever() -> None:
+def test_a_trial_killed_before_its_first_sign_of_life_does_not_run_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     worker = open_worker(make_plan(num_trials=2), score)
     orphan = worker.storage.create_new_trial(worker.study._study_id)
     assert worker.storage.get_trial(orphan).state is RUNNING
     worker.run()
     states = list_states(worker.study)
     assert RUNNING not in states and states.count(FAIL) == 1
+    said = [message for message in caplog.messages if message.startswith("waiting for")]
+    assert said == ["waiting for trial 0 of another worker; one that died is taken over after 2 s"]
     assert [t.state for t in list_counted(list_trials(worker.study))] == [COMPLETE] * 2
 
 
