@@ -266,7 +266,10 @@ def test_a_trial_killed_before_its_first_sign_of_life_does_not_run_for_ever(
     states = list_states(worker.study)
     assert RUNNING not in states and states.count(FAIL) == 1
     said = [message for message in caplog.messages if message.startswith("waiting for")]
-    assert said == ["waiting for trial 0 of another worker; one that died is taken over after 2 s"]
+    number = worker.storage.get_trial(orphan).number
+    assert said == [
+        f"waiting for trial {number} of another worker; one that died is taken over after 2 s"
+    ]
     assert [t.state for t in list_counted(list_trials(worker.study))] == [COMPLETE] * 2
 
 
