@@ -20,6 +20,7 @@ from dcal.models import build_model
 from dcal.models.cost import count_forward_macs
 from dcal.tracking.store import connect
 from dcal.training.checkpoints import list_folders
+from dcal.tuning.effects import IDLE
 from dcal.tuning.errors import TuningError
 from dcal.tuning.progress import find_origin, list_counted
 from dcal.tuning.results import build_trials_table, describe_state
@@ -27,6 +28,7 @@ from dcal.tuning.scores import list_scores
 from dcal.tuning.storage import Heartbeat
 from pipelines.choices import ChoiceError
 from pipelines.compose import compose_tree
+from pipelines.train import WITHOUT_EFFECT
 from pipelines.trainings import count_inference_gmacs, find_folder, make_run_key
 from pipelines.tune import __main__ as tune
 from pipelines.tune.best import RESULTS, render_best
@@ -344,3 +346,7 @@ def test_an_interrupted_study_goes_on_with_the_same_trial_run_and_numbers(
         points = connect().get_metric_history(again.info.run_id, key)
         steps = [point.step for point in points]
         assert steps == sorted(set(steps))
+
+
+def test_keys_that_change_no_score_are_those_that_no_fingerprint_has() -> None:
+    assert set(IDLE) == {f"train.{key}" for key in WITHOUT_EFFECT["train"]}
