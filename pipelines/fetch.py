@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from dcal.config import load_config
-from dcal.data.raw import fetch_dataset, raw_root
+from dcal.data.fetching import fetch_dataset
+from dcal.data.raw import raw_root
 from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
 

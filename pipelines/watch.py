@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 from dcal.config import DatasetConfig, load_config
-from dcal.data.raw import IN_PLACE_FILE, compute_listing_digest, locate_source
+from dcal.data.raw import IN_PLACE_FILE
+from dcal.data.source_path import compute_listing_digest, locate_source
 from dcal.disk import parts_beside, sync
 from dcal.paths import raw_folder, work_root
 

@@ -27,7 +27,7 @@ BALLAST = "ballast"
 
 def draw_birds(version: int) -> None:
     """Stage fetch, drawing."""
-    from dcal.data.raw import fetch_dataset
+    from dcal.data.fetching import fetch_dataset
     from tests.data.factory import make_dataset
 
     options = {"image_size": [32, 32], "num_classes": 2, "val_images": 0, "test_images": 1}
@@ -40,7 +40,7 @@ def unpack_archive(version: int) -> None:
     import tarfile
     import tempfile
 
-    from dcal.data.raw import fetch_dataset
+    from dcal.data.fetching import fetch_dataset
     from tests.data.factory import make_dataset
 
     with tempfile.TemporaryDirectory() as elsewhere:

@@ -37,8 +37,8 @@ def is_picture(path: Path) -> bool:
     return path.is_file() or not path.exists()
 
 
-def load_image(path: str | Path) -> Image.Image:
-    """Decode a whole picture as upright RGB.
+def load_image(path: str | Path, *, cut_bottom: int = 0) -> Image.Image:
+    """Decode a whole picture as upright RGB, without the last `cut_bottom` rows of pixels.
 
     Warnings of Pillow are kept back: they are about metadata, or about pictures between its two
     limits on size, of which the upper one holds here (179 million pixels).
@@ -49,7 +49,7 @@ def load_image(path: str | Path) -> Image.Image:
     """
     try:
         with _QUIET.hold(), Image.open(path, formats=_FORMATS) as image:
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _cut(_to_rgb(ImageOps.exif_transpose(image)), cut_bottom)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     # Pillow's decoders let out whatever a damaged file causes, TypeError and KeyError included.
@@ -98,6 +98,14 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return to_one_line(str(error)) or type(error).__name__
+
+
+def _cut(image: Image.Image, num_rows: int) -> Image.Image:
+    if not num_rows:
+        return image
+    if num_rows >= image.height:
+        raise ValueError(f"{num_rows} rows are to be cut away, and it has {image.height}")
+    return image.crop((0, 0, image.width, image.height - num_rows))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -42,6 +42,7 @@ OPTIONAL_COLUMNS = {
     "box_y": "float64",
     "box_width": "float64",
     "box_height": "float64",
+    "cut_bottom": "int64",  # rows of pixels that are no part of the picture, such as a banner
     "mask": "str",
     "part_names": "object",
     "part_xs": "object",

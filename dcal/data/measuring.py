@@ -48,7 +48,7 @@ def measure_pictures(
 def _measure(row: Mapping[Hashable, Any], root: Path) -> _Measure:
     path = root / row["path"]
     try:
-        width, height = load_image(path).size
+        width, height = load_image(path, cut_bottom=int(row.get("cut_bottom", 0))).size
         mask = row.get("mask")
         if isinstance(mask, str):
             with Image.open(root / mask) as opened:

@@ -17,7 +17,8 @@ from dcal.data.datamodule import (
     open_pictures,
 )
 from dcal.data.index import build_index, write_index
-from dcal.data.raw import fetch_dataset, raw_root
+from dcal.data.fetching import fetch_dataset
+from dcal.data.raw import raw_root
 from tests.data.factory import make_config, make_dataset, write_folder
 
 COUNTS = {"train": {"a": 9, "b": 7}, "test": {"a": 3, "b": 2}}

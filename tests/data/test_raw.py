@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from dcal.config import ConfigError
-from dcal.data.raw import compute_listing_digest, fetch_dataset, locate_source, raw_root
+from dcal.data.fetching import fetch_dataset
+from dcal.data.raw import raw_root
+from dcal.data.source_path import compute_listing_digest, locate_source
 from tests.data.factory import make_dataset, write_folder, write_tar
 
 COUNTS = {"train": {"a": 2, "b": 2}, "test": {"a": 1}}

@@ -7,6 +7,10 @@ module's name, so nothing else has to be edited. A module holds what the protoco
     def fetch(dataset, target) -> None: ...        # fill the empty folder `target`
     def build_table(dataset, root) -> SourceTable  # list the pictures below `root`
 
+and, where it reads a published set,
+
+    def describe(dataset) -> OfficialSet | None    # its page, terms, files and counts
+
 Modules whose names start with an underscore are not data sets.
 """
 
@@ -15,7 +19,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -24,6 +28,7 @@ from pydantic import ValidationError
 
 from dcal.config import ConfigError, DatasetConfig, Section
 from dcal.config_errors import describe_errors
+from dcal.data.official import OfficialSet
 
 OptionsType = TypeVar("OptionsType", bound=Section)
 
@@ -39,9 +44,10 @@ class SourceTable:
 
     table: pd.DataFrame
     class_names: list[str]  # in label order
-    part_names: list[str]  # a mask's pixel value i + 1 is part i; empty = no parts
-    discriminative_parts: list[str]  # those of part_names that tell classes apart
-    warnings: list[str]  # what was left out or looks odd, each one sentence with its count
+    part_names: list[str] = field(default_factory=list)  # a mask's pixel value i + 1 is part i
+    discriminative_parts: list[str] = field(default_factory=list)  # of those, what tells apart
+    # What was left out or looks odd, each one sentence with its count.
+    warnings: list[str] = field(default_factory=list)
 
 
 class Source(Protocol):
@@ -80,6 +86,19 @@ def get_source(dataset: DatasetConfig) -> Source:
             f"got {dataset.source_type!r}; {hint}A new one is a module of dcal/data/sources"
         )
     return cast(Source, importlib.import_module(f"{__name__}.{dataset.source_type}"))
+
+
+def describe_source(dataset: DatasetConfig) -> OfficialSet | None:
+    """Return what the data set officially is; None = drawn, or the user's own.
+
+    Raises:
+        ConfigError: An unknown source type, or options that it does not take.
+    """
+    describe = getattr(get_source(dataset), "describe", None)
+    if describe is None:
+        return None
+    official: OfficialSet | None = describe(dataset)
+    return official
 
 
 def check_options(dataset: DatasetConfig) -> None:

@@ -6,31 +6,54 @@ stray pictures lie beside the listed ones, so nothing is ever globbed or built f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
-from dcal.data.fetch import Download, download, unpack
-from dcal.data.raw import use_source
+from dcal.data.download import Download
+from dcal.data.official import Count, OfficialSet, compare_counts
+from dcal.data.source_path import fetch_source
 from dcal.data.sources import SourceTable, parse_options
+from dcal.data.sources._text import iterate_lines, parse_decimal, parse_whole, require_below
 from dcal.data.splits import hold_out
-from dcal.paths import work_root
 
-# The address is the one that CaltechDATA shows; it could not be tried where this was written.
-ARCHIVE = Download(
-    url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
-    file_name="CUB_200_2011.tgz",
-    num_bytes=1_150_585_339,
-    sha256="0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
-)
-OFFICIAL_COUNTS = {"train": 5994, "test": 5794, "classes": 200}
 TOP_FOLDER = "CUB_200_2011"
 BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
+# The address is the one that CaltechDATA shows; it could not be tried where this was written.
+ARCHIVE = Download(
+    file_name="CUB_200_2011.tgz",
+    urls=("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",),
+    checksum="sha256:0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
+    num_bytes=1_150_585_339,
+)
+CUB = OfficialSet(
+    title="CUB-200-2011",
+    page="www.vision.caltech.edu/datasets/cub_200_2011",
+    terms=(
+        "CUB-200-2011 is for non-commercial research and education; the pictures belong to their "
+        "photographers"
+    ),
+    counts={"train": Count(5994, 200), "test": Count(5794, 200)},
+    layout="CUB_200_2011/ with images/, images.txt and the other lists",
+    files=(ARCHIVE,),
+    is_fetched=True,
+)
+
+
+_parse_id = partial(parse_whole, at_least=0)
+_parse_flag = partial(parse_whole, at_least=0, at_most=1)
 
 
 class Options(Section):
     """CUB needs no options of its own."""
+
+
+def describe(dataset: DatasetConfig) -> OfficialSet:
+    """Return what CUB-200-2011 officially is."""
+    return CUB
 
 
 def fetch(dataset: DatasetConfig, target: Path) -> None:
@@ -38,11 +61,7 @@ def fetch(dataset: DatasetConfig, target: Path) -> None:
 
     The archive is kept in data/archives of the work root, so that fetching again is cheap.
     """
-    if dataset.source is not None:
-        use_source(dataset, target)
-        return
-    archive = download(ARCHIVE, work_root() / "data" / "archives")
-    unpack(archive, target)
+    fetch_source(dataset, target, CUB, unpacked=(TOP_FOLDER, "images.txt"))
 
 
 def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
@@ -61,9 +80,9 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
     classes = _read_records(top / "classes.txt", ["class_name"])
     table = images.join(
         [
-            _read_records(top / "image_class_labels.txt", ["class_id"]).astype(int),
-            _read_records(top / "train_test_split.txt", ["is_training"]).astype(int),
-            _read_records(top / "bounding_boxes.txt", list(BOX_COLUMNS)).astype(float),
+            _read_numbers(top / "image_class_labels.txt", ["class_id"], _parse_id),
+            _read_numbers(top / "train_test_split.txt", ["is_training"], _parse_flag),
+            _read_numbers(top / "bounding_boxes.txt", list(BOX_COLUMNS), parse_decimal),
         ]
     )
     _require_complete(table, classes, top=top)
@@ -71,11 +90,13 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
     table = table.join(_read_parts(top / "parts" / "part_locs.txt", names, table.index))
     labels = {class_id: label for label, class_id in enumerate(classes.index)}
     prefix = (top / "images").relative_to(root).as_posix()
-    table["path"] = prefix + "/" + table["path"]
+    table["path"] = [
+        f"{prefix}/{require_below(path, place=str(top / 'images.txt'))}" for path in table["path"]
+    ]
     table["label"] = table["class_id"].map(labels)
     table["split"] = table["is_training"].map({1: "train", 0: "test"})
     table = table.drop(columns=["class_id", "is_training"]).reset_index(drop=True)
-    warnings = _check_counts(table, len(classes), allow_partial=dataset.allow_partial)
+    warnings = compare_counts(table, CUB, kind="fgvc", allow_partial=dataset.allow_partial)
     return SourceTable(
         hold_out(table, ratio=dataset.val_ratio, seed=dataset.split_seed),
         list(classes["class_name"]),
@@ -87,7 +108,8 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
 
 
 def _find_top(root: Path) -> Path:
-    for top in (root, root / TOP_FOLDER):
+    # Doubled where the archive was unpacked into a folder named after it.
+    for top in (root, root / TOP_FOLDER, root / TOP_FOLDER / TOP_FOLDER):
         if (top / "images.txt").is_file():
             return top
     raise FileNotFoundError(
@@ -98,44 +120,50 @@ def _find_top(root: Path) -> Path:
 
 def _read_records(path: Path, columns: list[str]) -> pd.DataFrame:
     """Read `id field ...` lines; the last field keeps its blanks."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; it is part of the official CUB-200-2011 archive")
     records: dict[int, list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        key, *fields = line.strip().split(" ", maxsplit=len(columns))
-        if not key.isdecimal() or len(fields) != len(columns) or int(key) in records:
+    for number, line in iterate_lines(path, of=CUB.title):
+        key, *fields = line.split(" ", maxsplit=len(columns))
+        key_number = parse_whole(key, place=f"{path}:{number}", at_least=0)
+        if len(fields) != len(columns) or key_number in records:
             raise ValueError(
-                f"{path}:{number}: expected a new id and {', '.join(columns)}; got {line!r}"
+                f"{path}:{number}: expected a new id and {', '.join(columns)}; got {line[:80]!r}"
             )
-        records[int(key)] = fields
+        records[key_number] = fields
     return pd.DataFrame.from_dict(records, orient="index", columns=columns).sort_index()
+
+
+def _read_numbers(path: Path, columns: list[str], parse: Callable[..., float]) -> pd.DataFrame:
+    """Read `id number ...` lines."""
+    records = _read_records(path, columns)
+    rows = [
+        [parse(field, place=f"{path}, id {key}") for field in fields]
+        for key, *fields in records.itertuples()
+    ]
+    return pd.DataFrame(rows, index=records.index, columns=columns)
 
 
 def _read_parts(path: Path, names: pd.Series, image_ids: pd.Index) -> pd.DataFrame:
     """Collect the visible parts of every picture: image_id, part_id, x, y, visible a line."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; it is part of the official CUB-200-2011 archive")
-    columns = ["image_id", "part_id", "x", "y", "visible"]
-    try:
-        lines = pd.read_csv(path, sep=" ", names=columns, index_col=False, dtype=float)
-    except ValueError as error:
-        raise ValueError(f"{path}: expected lines of {', '.join(columns)}; {error}") from error
-    visible = lines[lines["visible"] == 1].astype({"image_id": int, "part_id": int})
-    unknown = sorted(set(visible["part_id"]) - set(names.index))
-    if unknown:
-        raise ValueError(f"{path}: part ids {unknown} are not in parts.txt")
-    visible = visible.sort_values(["image_id", "part_id"])
-    visible["name"] = visible["part_id"].map(names)
-    groups = {image_id: group for image_id, group in visible.groupby("image_id")}
-    nothing = visible.iloc[:0]
-    rows = [groups.get(image_id, nothing) for image_id in image_ids]
+    found: dict[int, dict[int, tuple[float, float]]] = {}
+    for number, line in iterate_lines(path, of=CUB.title):
+        place = f"{path}:{number}"
+        fields = line.split()
+        if len(fields) != 5 or fields[4] not in ("0", "1"):
+            raise ValueError(
+                f"{place}: expected image_id, part_id, x, y and visible (0 or 1); got {line[:80]!r}"
+            )
+        image_id, part_id = (parse_whole(field, place=place, at_least=0) for field in fields[:2])
+        if part_id not in names.index:
+            raise ValueError(f"{place}: part id {part_id} is not in parts.txt")
+        if fields[4] == "1":
+            x, y = (parse_decimal(field, place=place) for field in fields[2:4])
+            found.setdefault(image_id, {})[part_id] = (x, y)
+    rows = [sorted(found.get(image_id, {}).items()) for image_id in image_ids]
     return pd.DataFrame(
         {
-            "part_names": [group["name"].tolist() for group in rows],
-            "part_xs": [group["x"].tolist() for group in rows],
-            "part_ys": [group["y"].tolist() for group in rows],
+            "part_names": [[names[part] for part, _ in row] for row in rows],
+            "part_xs": [[x for _, (x, _) in row] for row in rows],
+            "part_ys": [[y for _, (_, y) in row] for row in rows],
         },
         index=image_ids,
     )
@@ -151,15 +179,3 @@ def _require_complete(table: pd.DataFrame, classes: pd.DataFrame, *, top: Path) 
     unknown = sorted(set(table["class_id"]) - set(classes.index))
     if unknown:
         raise ValueError(f"{top}: class ids {unknown[:5]} are not in classes.txt")
-
-
-def _check_counts(table: pd.DataFrame, num_classes: int, *, allow_partial: bool) -> list[str]:
-    counts = table["split"].value_counts()
-    found = {split: int(counts.get(split, 0)) for split in ("train", "test")}
-    found["classes"] = num_classes
-    if found == OFFICIAL_COUNTS:
-        return []
-    message = f"CUB-200-2011 has {OFFICIAL_COUNTS} pictures and classes; here are {found}"
-    if not allow_partial:
-        raise ValueError(f"{message}. Get the whole archive, or set dataset.allow_partial to true")
-    return [message]

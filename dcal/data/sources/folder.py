@@ -17,7 +17,7 @@ import pandas as pd
 
 from dcal.config import DatasetConfig, Section
 from dcal.data.images import PICTURE_SUFFIXES, is_picture
-from dcal.data.raw import use_source
+from dcal.data.source_path import use_source
 from dcal.data.sources import SourceTable, parse_options
 from dcal.data.sources._listing import HIDDEN_PREFIXES, list_folders, name_below
 from dcal.data.splits import hold_out
@@ -64,9 +64,7 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
         table = hold_out(table, ratio=dataset.val_ratio, seed=dataset.split_seed)
     elif dataset.val_ratio:
         warnings.append("dataset.val_ratio is not used, because val/ exists")
-    return SourceTable(
-        table, class_names, part_names=[], discriminative_parts=[], warnings=warnings
-    )
+    return SourceTable(table, class_names, warnings=warnings)
 
 
 def _find_top(root: Path) -> Path:

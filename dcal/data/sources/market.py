@@ -8,7 +8,6 @@ junk, 0000 a distractor, c-1 a camera that is not known. Layouts and counts: the
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from pathlib import Path
 from typing import Literal
@@ -16,46 +15,90 @@ from typing import Literal
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
+from dcal.data.download import Download
 from dcal.data.identities import DISTRACTOR, label_identities
 from dcal.data.images import is_picture
-from dcal.data.raw import use_source
+from dcal.data.official import Count, OfficialSet, compare_counts
+from dcal.data.source_path import fetch_source, use_source
 from dcal.data.sources import SourceTable, parse_options
-from dcal.data.sources._listing import find_top
+from dcal.data.sources._listing import find_top, undouble
 from dcal.data.sources._naming import require_allowed, tabulate_names
 from dcal.data.splits import hold_out_identities
-
-logger = logging.getLogger(__name__)
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 _Official = Literal[
     "market1501", "dukemtmc", "occluded_duke", "cuhk03np_labeled", "cuhk03np_detected"
 ]
-# Pictures by split, and identities of train.
-OFFICIAL_COUNTS: dict[str, dict[str, int]] = {
-    "market1501": {"train": 12936, "query": 3368, "gallery": 19732, "identities": 751},
-    "dukemtmc": {"train": 16522, "query": 2228, "gallery": 17661, "identities": 702},
-    "occluded_duke": {"train": 15618, "query": 2210, "gallery": 17661, "identities": 702},
-    "cuhk03np_labeled": {"train": 7368, "query": 1400, "gallery": 5328, "identities": 767},
-    "cuhk03np_detected": {"train": 7365, "query": 1400, "gallery": 5332, "identities": 767},
-}
+_LAYOUT = "bounding_box_train/, query/ and bounding_box_test/"
 _DUKE = (
     "DukeMTMC was withdrawn by Duke University on 25 April 2019, because its recording went beyond "
     "the ethics approval: using or passing on copies is a matter of ethics approval, and several "
     "venues discourage new results"
 )
-_CUHK = "CUHK03-NP (github.com/zhunzhong07/person-re-ranking) is for academic use, given on request"
-# Printed once when the set is prepared.
-TERMS: dict[str, str] = {
-    "market1501": (
-        "Market-1501 (www.liangzheng.org/Project/project_reid.html) is for academic use; the "
-        "persons in it did not consent: do not publish their faces"
+_CUHK = "CUHK03-NP is for academic use, given on request"
+_CUHK_PAGE = "github.com/zhunzhong07/person-re-ranking"
+OFFICIAL: dict[str, OfficialSet] = {
+    "market1501": OfficialSet(
+        title="Market-1501",
+        page="www.liangzheng.org/Project/project_reid.html",
+        terms=(
+            "Market-1501 is for academic use; the persons in it did not consent: do not publish "
+            "their faces"
+        ),
+        counts={
+            "train": Count(12936, 751, 6),
+            "query": Count(3368, 750, 6),
+            "gallery": Count(19732, 750, 6),
+        },
+        layout=_LAYOUT,
+        files=(
+            Download(
+                file_name="Market-1501-v15.09.15.zip",
+                urls=(),
+                checksum="md5:65005ab7d12ec1c44de4eeafe813e68a",
+                num_bytes=None,
+            ),
+        ),
     ),
-    "dukemtmc": _DUKE,
-    "occluded_duke": _DUKE,
-    "cuhk03np_labeled": _CUHK,
-    "cuhk03np_detected": _CUHK,
+    "dukemtmc": OfficialSet(
+        title="DukeMTMC-reID",
+        page="none since 2019; the layout: github.com/layumi/DukeMTMC-reID_evaluation",
+        terms=_DUKE,
+        counts={
+            "train": Count(16522, 702, 8),
+            "query": Count(2228, 702, 8),
+            "gallery": Count(17661, 1110, 8),
+        },
+        layout=_LAYOUT,
+        caution=_DUKE,
+    ),
+    "occluded_duke": OfficialSet(
+        title="Occluded-Duke",
+        page="github.com/lightas/Occluded-DukeMTMC-Dataset, whose lists want DukeMTMC's pictures",
+        terms=_DUKE,
+        counts={
+            "train": Count(15618, 702, 8),
+            "query": Count(2210, 519, 8),
+            "gallery": Count(17661, 1110, 8),
+        },
+        layout=_LAYOUT,
+        caution=_DUKE,
+    ),
+    "cuhk03np_labeled": OfficialSet(
+        title="CUHK03-NP (labeled)",
+        page=_CUHK_PAGE,
+        terms=_CUHK,
+        counts={"train": Count(7368, 767, 2), "query": Count(1400, 700), "gallery": Count(5328)},
+        layout=_LAYOUT,
+    ),
+    "cuhk03np_detected": OfficialSet(
+        title="CUHK03-NP (detected)",
+        page=_CUHK_PAGE,
+        terms=_CUHK,
+        counts={"train": Count(7365, 767, 2), "query": Count(1400, 700), "gallery": Count(5332)},
+        layout=_LAYOUT,
+    ),
 }
-WITHDRAWN = ("dukemtmc", "occluded_duke")
 
 
 class Options(Section):
@@ -64,20 +107,28 @@ class Options(Section):
     official: _Official | None  # the set that it claims to be: its counts are compared
 
 
+def describe(dataset: DatasetConfig) -> OfficialSet | None:
+    """Return what the set that the options name officially is; None = one of your own."""
+    official = parse_options(dataset, Options).official
+    return None if official is None else OFFICIAL[official]
+
+
 def fetch(dataset: DatasetConfig, target: Path) -> None:
     """Unpack the user's archive, or note the user's folder for use in place.
 
     Raises:
-        FileNotFoundError: `dataset.source` is null: none of these sets is fetched.
+        FileNotFoundError: `dataset.source` is null: none of these sets is downloaded.
     """
-    official = parse_options(dataset, Options).official
-    if dataset.source is None:
-        terms = TERMS[official or "market1501"]
+    official = describe(dataset)
+    if official is not None:
+        fetch_source(dataset, target, official, unpacked=tuple(FOLDERS.values()))
+    elif dataset.source is None:
         raise FileNotFoundError(
             "dataset.source: expected your folder or archive in Market-1501 naming "
-            f"({', '.join(FOLDERS.values())}), got null, and it is not fetched; {terms}"
+            f"({_LAYOUT}); got null"
         )
-    use_source(dataset, target)
+    else:
+        use_source(dataset, target)
 
 
 def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
@@ -86,12 +137,15 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
     Raises:
         FileNotFoundError: One of the three folders is missing.
         ValueError: Several such sets, a name that says no identity and camera, a query that is
-            junk or a distractor, or identities that cannot be split.
+            junk or a distractor, other than the official counts, or identities that cannot be
+            split.
     """
-    official = parse_options(dataset, Options).official
+    official = describe(dataset)
     top = find_top(root, tuple(FOLDERS.values()), what="Market-1501 naming")
     ignored: Counter[str] = Counter()
-    listed = {split: _list_pictures(top / name, ignored) for split, name in FOLDERS.items()}
+    listed = {
+        split: _list_pictures(undouble(top / name), ignored) for split, name in FOLDERS.items()
+    }
     parts = [tabulate_names(paths, split=split, root=root) for split, paths in listed.items()]
     warnings = require_allowed(
         "have a name that does not start with identity and camera, such as 0002_c1s1_000451_03.jpg "
@@ -102,21 +156,15 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
     )
     table = pd.concat([rows for rows, _ in parts], ignore_index=True)
     warnings += [f"ignored ({why}): {number}" for why, number in sorted(ignored.items())]
-    warnings += _compare_counts(table, official)
     if official is not None:
-        logger.info("terms: %s", TERMS[official])
-    if official in WITHDRAWN:
-        warnings.append(_DUKE)
+        warnings += compare_counts(
+            table, official, kind="reid", allow_partial=dataset.allow_partial
+        )
+        warnings += [official.caution] if official.caution else []
     table, said = _keep_marks_to_gallery(table, allow_partial=dataset.allow_partial)
     table = hold_out_identities(table, ratio=dataset.val_ratio, seed=dataset.split_seed)
     table, class_names = label_identities(table)
-    return SourceTable(
-        table,
-        class_names,
-        part_names=[],
-        discriminative_parts=[],
-        warnings=[*warnings, *said],
-    )
+    return SourceTable(table, class_names, warnings=[*warnings, *said])
 
 
 def _list_pictures(folder: Path, ignored: Counter[str]) -> list[Path]:
@@ -129,19 +177,6 @@ def _list_pictures(folder: Path, ignored: Counter[str]) -> list[Path]:
         else:
             ignored["other files, such as Thumbs.db"] += 1
     return pictures
-
-
-def _compare_counts(table: pd.DataFrame, official: _Official | None) -> list[str]:
-    if official is None:
-        return []
-    counts = table["split"].value_counts()
-    found = {split: int(counts.get(split, 0)) for split in FOLDERS}
-    trained = table.loc[table["split"] == "train", "identity"]
-    found["identities"] = int(trained[trained > DISTRACTOR].nunique())
-    expected = OFFICIAL_COUNTS[official]
-    if found == expected:
-        return []
-    return [f"{official} has {expected} pictures and train identities; here are {found}"]
 
 
 def _keep_marks_to_gallery(

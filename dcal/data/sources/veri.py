@@ -21,10 +21,11 @@ import pandas as pd
 from dcal.config import DatasetConfig, Section
 from dcal.data.identities import label_identities
 from dcal.data.images import is_picture
-from dcal.data.raw import use_source
+from dcal.data.official import Count, OfficialSet, compare_counts
+from dcal.data.source_path import fetch_source
 from dcal.data.sources import SourceTable, parse_options
 from dcal.data.sources._key_points import find_lists, read_views
-from dcal.data.sources._listing import find_top
+from dcal.data.sources._listing import find_top, undouble
 from dcal.data.sources._naming import parse_name, require_allowed, tabulate_names
 from dcal.data.splits import hold_out_identities
 
@@ -32,10 +33,20 @@ logger = logging.getLogger(__name__)
 
 FOLDERS = {"train": "image_train", "query": "image_query", "gallery": "image_test"}
 NAME_FILES = {"train": "name_train.txt", "query": "name_query.txt", "gallery": "name_test.txt"}
-OFFICIAL_COUNTS = {"train": 37778, "query": 1678, "gallery": 11579}
-TERMS = (
-    "VeRi-776 (vehiclereid.github.io/VeRi) is for research only, given to named researchers on "
-    "e-mail request: no distribution, no commercial use"
+VERI = OfficialSet(
+    title="VeRi-776",
+    page="vehiclereid.github.io/VeRi",
+    terms=(
+        "VeRi-776 is for research only, given to named researchers on e-mail request: no "
+        "distribution, no commercial use"
+    ),
+    # How many of the 776 vehicles train shows differs between sources, so it is not compared.
+    counts={
+        "train": Count(37778, None, 20),
+        "query": Count(1678, 200),
+        "gallery": Count(11579, 200, 19),
+    },
+    layout="image_train/, image_query/ and image_test/, with name_train.txt and its kin",
 )
 
 
@@ -54,17 +65,18 @@ class _Names(NamedTuple):
     has_list: bool
 
 
+def describe(dataset: DatasetConfig) -> OfficialSet:
+    """Return what VeRi-776 officially is."""
+    return VERI
+
+
 def fetch(dataset: DatasetConfig, target: Path) -> None:
     """Unpack the user's archive, or note the user's folder for use in place.
 
     Raises:
         FileNotFoundError: `dataset.source` is null: the set is given on request only.
     """
-    if dataset.source is None:
-        raise FileNotFoundError(
-            f"dataset.source: expected your VeRi-776 folder or archive, got null; {TERMS}"
-        )
-    use_source(dataset, target)
+    fetch_source(dataset, target, VERI, unpacked=tuple(FOLDERS.values()))
 
 
 def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
@@ -76,7 +88,6 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
             says no identity and camera, or lines of key points that cannot be read.
     """
     options = parse_options(dataset, Options)
-    logger.info("terms: %s", TERMS)
     top = find_top(root, tuple(FOLDERS.values()), what="VeRi-776")
     names = {split: _read_names(top, split) for split in FOLDERS}
     paths, warnings = _list_pictures(names, top, root, allow_partial=dataset.allow_partial)
@@ -89,7 +100,7 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
         allow_partial=dataset.allow_partial,
     )
     table = pd.concat([rows for rows, _ in parts], ignore_index=True)
-    warnings += _check_counts(table, allow_partial=dataset.allow_partial)
+    warnings += compare_counts(table, VERI, kind="reid", allow_partial=dataset.allow_partial)
     warnings += _check_indices(top, names)
     if options.views is not None:
         views = read_views(find_lists(options.views, top))
@@ -99,9 +110,7 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
         warnings += _describe_views(table)
     table = hold_out_identities(table, ratio=dataset.val_ratio, seed=dataset.split_seed)
     table, class_names = label_identities(table)
-    return SourceTable(
-        table, class_names, part_names=[], discriminative_parts=[], warnings=warnings
-    )
+    return SourceTable(table, class_names, warnings=warnings)
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -117,7 +126,7 @@ def _read_names(top: Path, split: str) -> _Names:
     path = top / NAME_FILES[split]
     if path.is_file():
         return _Names(_read_lines(path), has_list=True)
-    folder = top / FOLDERS[split]
+    folder = undouble(top / FOLDERS[split])
     return _Names(sorted(path.name for path in folder.iterdir() if is_picture(path)), False)
 
 
@@ -128,7 +137,7 @@ def _list_pictures(
     paths: dict[str, list[Path]] = {}
     lost, warnings = [], []
     for split, (lines, has_list) in names.items():
-        folder = top / FOLDERS[split]
+        folder = undouble(top / FOLDERS[split])
         there = {path.name for path in folder.iterdir() if is_picture(path)}
         listed = sorted(set(lines))
         lost += [(folder / name).relative_to(root).as_posix() for name in set(listed) - there]
@@ -150,17 +159,6 @@ def _list_pictures(
         allow_partial=allow_partial,
     )
     return paths, warnings
-
-
-def _check_counts(table: pd.DataFrame, *, allow_partial: bool) -> list[str]:
-    counts = table["split"].value_counts()
-    found = {split: int(counts.get(split, 0)) for split in FOLDERS}
-    if found == OFFICIAL_COUNTS:
-        return []
-    message = f"VeRi-776 has {OFFICIAL_COUNTS} pictures; here are {found}"
-    if not allow_partial:
-        raise ValueError(f"{message}. Get the whole set, or set dataset.allow_partial to true")
-    return [message]
 
 
 def _check_indices(top: Path, names: dict[str, _Names]) -> list[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from dcal.config import DatasetConfig
-from dcal.data import fetch as fetching
+from dcal.data import source_path
+from dcal.data.download import Download
 from dcal.data.index import build_index, read_index, write_index
-from dcal.data.raw import fetch_dataset, raw_root
+from dcal.data.fetching import fetch_dataset
+from dcal.data.official import Count, OfficialCountError
+from dcal.data.raw import raw_root
 from dcal.data.sources import SourceTable, cub
 from tests.data.cub_fixture import IS_TRAINING, PART_LOCATIONS, PICTURES, write_cub, write_lines
 from tests.data.factory import make_dataset, write_tar
@@ -75,10 +79,11 @@ def test_index_of_cub_survives_the_file(tmp_path: Path) -> None:
 def test_other_counts_than_the_official_ones_stop_unless_allowed(tmp_path: Path) -> None:
     write_cub(tmp_path)
     assert _build(tmp_path).warnings == [
-        "CUB-200-2011 has {'train': 5994, 'test': 5794, 'classes': 200} pictures and classes; "
-        "here are {'train': 6, 'test': 2, 'classes': 2}"
+        "not the official set: CUB-200-2011: expected 5994 train pictures, found 6; expected 200 "
+        "train classes, found 2; expected 5794 test pictures, found 2; expected 200 test classes, "
+        "found 2"
     ]
-    with pytest.raises(ValueError, match=r"set dataset\.allow_partial to true"):
+    with pytest.raises(OfficialCountError, match=r"set dataset\.allow_partial to true"):
         cub.build_table(_make_dataset(allow_partial=False), tmp_path)
 
 
@@ -86,7 +91,8 @@ def test_the_official_counts_pass_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_cub(tmp_path)
-    monkeypatch.setattr(cub, "OFFICIAL_COUNTS", {"train": 6, "test": 2, "classes": 2})
+    counts = {"train": Count(6, 2), "test": Count(2, 2)}
+    monkeypatch.setattr(cub, "CUB", dataclasses.replace(cub.CUB, counts=counts))
     dataset = _make_dataset(allow_partial=False, val_ratio=0.34)
     assert cub.build_table(dataset, tmp_path).warnings == []
 
@@ -123,7 +129,9 @@ def test_a_line_that_is_no_record_is_named_with_its_number(tmp_path: Path, line:
     top = write_cub(tmp_path)
     with open(top / "train_test_split.txt", "a", encoding="utf-8") as stream:
         stream.write(line + "\n")
-    with pytest.raises(ValueError, match=r"train_test_split\.txt:9: expected a new id"):
+    with pytest.raises(
+        ValueError, match=r"train_test_split\.txt:9: expected a (new id|whole number)"
+    ):
         _build(tmp_path)
 
 
@@ -143,14 +151,14 @@ def test_without_a_source_the_official_archive_is_verified_and_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = write_tar(tmp_path / "CUB_200_2011.tgz", write_cub(tmp_path))
-    asked: list[fetching.Download] = []
+    asked: list[Download] = []
 
-    def download(item: fetching.Download, folder: Path) -> Path:
+    def download(item: Download, folder: Path) -> Path:
         asked.append(item)
         return archive
 
-    monkeypatch.setattr(cub, "download", download)
+    monkeypatch.setattr(source_path, "download", download)
     cub.fetch(_make_dataset(), tmp_path / "target")
     assert (tmp_path / "target/CUB_200_2011/images.txt").is_file()
     assert asked == [cub.ARCHIVE]
-    assert asked[0].sha256.startswith("0c685df5") and asked[0].num_bytes == 1_150_585_339
+    assert asked[0].checksum.startswith("sha256:0c685df5") and asked[0].num_bytes == 1_150_585_339

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from dcal.config import DatasetConfig
 from dcal.data.index import build_index
-from dcal.data.raw import fetch_dataset, raw_root
+from dcal.data.fetching import fetch_dataset
+from dcal.data.official import Count, OfficialCountError
+from dcal.data.raw import raw_root
 from dcal.data.sources import SourceTable, market
 from dcal.data.sources._naming import parse_name
 from tests.data.factory import make_dataset, write_picture, write_tar
@@ -163,23 +166,26 @@ def test_an_identity_of_train_that_is_tested_is_an_error(tmp_path: Path) -> None
         build_index(make_market(), tmp_path)
 
 
-def test_official_counts_are_compared_and_a_mismatch_only_warns(
+def test_other_counts_than_the_official_ones_stop_unless_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_market(tmp_path)
+    with pytest.raises(OfficialCountError, match="Market-1501: expected 12936 train pictures"):
+        _build(tmp_path, official="market1501")
     with caplog.at_level(logging.INFO):
-        warnings = _build(tmp_path, official="market1501").warnings
-    assert warnings[-1] == (
-        "market1501 has {'train': 12936, 'query': 3368, 'gallery': 19732, 'identities': 751} "
-        "pictures and train identities; here are {'train': 19, 'query': 3, 'gallery': 8, "
-        "'identities': 6}"
+        warnings = _build(tmp_path, official="market1501", allow_partial=True).warnings
+    # 2 of the gallery are junk and 2 distractors, which are no identities.
+    assert warnings[-1].startswith("not the official set: Market-1501: expected 12936 train")
+    assert warnings[-1].endswith(
+        "expected 19732 gallery pictures, found 8; expected 750 gallery identities, found 3; "
+        "expected 6 gallery cameras, found 4"
     )
     assert "terms: Market-1501" in caplog.text
-    counts = {"train": 19, "query": 3, "gallery": 8, "identities": 6}
-    monkeypatch.setitem(market.OFFICIAL_COUNTS, "market1501", counts)
-    assert not any(
-        "market1501" in said for said in _build(tmp_path, official="market1501").warnings
-    )
+    counts = {"train": Count(19, 6, 3), "query": Count(3, 3, 2), "gallery": Count(8, 3, 4)}
+    official = dataclasses.replace(market.OFFICIAL["market1501"], counts=counts)
+    monkeypatch.setitem(market.OFFICIAL, "market1501", official)
+    said = _build(tmp_path, official="market1501").warnings
+    assert not any("official" in warning for warning in said)
 
 
 def test_duke_says_that_it_was_withdrawn_and_its_names_are_read(tmp_path: Path) -> None:
@@ -190,18 +196,19 @@ def test_duke_says_that_it_was_withdrawn_and_its_names_are_read(tmp_path: Path) 
         ("bounding_box_test", ["0002_c8_f0044158.jpg", "0700_c8_f0044158.jpg"]),
     ):
         write_pictures(tmp_path / folder, names, seed=len(folder))
-    table, report = build_index(make_market("dukemtmc"), tmp_path)
+    table, report = build_index(make_market("dukemtmc", allow_partial=True), tmp_path)
     assert table.loc[table["split"] == "gallery", "identity"].tolist() == [2, 700]
     assert any("withdrawn by Duke University" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize(
-    ("official", "said"), [(None, "academic use"), ("dukemtmc", "withdrawn by Duke University")]
+    ("official", "said"),
+    [(None, "Market-1501 naming"), ("dukemtmc", "withdrawn by Duke University")],
 )
-def test_without_a_source_nothing_is_fetched_and_the_terms_are_said(
+def test_without_a_source_nothing_is_fetched_and_what_is_wanted_is_said(
     tmp_path: Path, official: str | None, said: str
 ) -> None:
-    with pytest.raises(FileNotFoundError, match=f"got null, and it is not fetched; .*{said}"):
+    with pytest.raises(FileNotFoundError, match=f"got null.*{said}|{said}.* got null"):
         market.fetch(make_market(official), tmp_path)
 
 

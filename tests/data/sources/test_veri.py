@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from dcal.config import DatasetConfig
 from dcal.data.index import build_index
-from dcal.data.raw import fetch_dataset, raw_root
+from dcal.data.fetching import fetch_dataset
+from dcal.data.official import Count, OfficialCountError
+from dcal.data.raw import raw_root
 from dcal.data.sources import SourceTable, veri
 from tests.data.factory import make_dataset, write_tar
 from tests.data.reid_fixtures import (
@@ -24,7 +27,9 @@ from tests.data.reid_fixtures import (
 
 COUNTS = {"train": 20, "query": 4, "gallery": 44}
 COUNT_WARNING = (
-    f"VeRi-776 has {{'train': 37778, 'query': 1678, 'gallery': 11579}} pictures; here are {COUNTS}"
+    "not the official set: VeRi-776: expected 37778 train pictures, found 20; expected 20 train "
+    "cameras, found 8; expected 1678 query pictures, found 4; expected 200 query identities, found "
+    "3; expected 11579 gallery pictures, found 44; expected 200 gallery identities, found 3"
 )
 
 
@@ -79,9 +84,10 @@ def test_other_counts_than_the_official_ones_stop_unless_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_veri(tmp_path)
-    with pytest.raises(ValueError, match=r"VeRi-776 has .* set dataset\.allow_partial"):
+    with pytest.raises(OfficialCountError, match=r"VeRi-776: .* set dataset\.allow_partial"):
         _build(tmp_path, allow_partial=False)
-    monkeypatch.setattr(veri, "OFFICIAL_COUNTS", COUNTS)
+    counts = {split: Count(number) for split, number in COUNTS.items()}
+    monkeypatch.setattr(veri, "VERI", dataclasses.replace(veri.VERI, counts=counts))
     assert _build(tmp_path, allow_partial=False).warnings == []
 
 
@@ -202,7 +208,7 @@ def test_two_views_of_one_picture_are_an_error(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"got null; VeRi-776 \(vehiclereid.*on e-mail"):
+    with pytest.raises(FileNotFoundError, match=r"VeRi-776, .* got null.*vehiclereid.*on e-mail"):
         veri.fetch(make_veri(), tmp_path)
     with pytest.raises(FileNotFoundError, match="image_train, image_query, image_test of VeRi-776"):
         _build(tmp_path)

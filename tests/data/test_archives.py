@@ -15,7 +15,8 @@ from typing import Literal, cast
 
 import pytest
 
-from dcal.data.fetch import Download, download, unpack
+from dcal.data.archives import unpack
+from dcal.data.download import Download, download
 
 CONTENT = bytes(range(256)) * 40
 
