@@ -9,6 +9,7 @@ from rich.progress import Progress
 from dcal.config import load_config
 from dcal.data.index import build_index, write_index
 from dcal.data.raw import raw_root
+from dcal.data.sources import describe_source
 from dcal.paths import index_folder
 from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
@@ -20,6 +21,9 @@ def main() -> None:
     """Read params.yaml, list and decode the pictures, and write the index and its report."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     dataset = load_config("params.yaml").dataset
+    official = describe_source(dataset)
+    if official is not None:
+        logger.info("terms: %s", official.terms)
     with Progress(transient=True) as progress:
         task = progress.add_task("Reading pictures", total=None)
         table, report = build_index(

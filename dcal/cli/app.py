@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from dcal.cli.check import check
 from dcal.cli.embed import embed
 from dcal.cli.search import search
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.command()(check)
 app.command()(embed)
 app.command()(search)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ import pandas as pd
 
 from dcal.data.download import Download
 
-logger = logging.getLogger(__name__)
+# What a warning on other than the official counts starts with.
+PARTIAL = "not the official set:"
 
 
 class OfficialCountError(ValueError):
@@ -49,7 +49,7 @@ class OfficialSet:
 
     def describe_request(self) -> str:
         """Say in one sentence what `dataset.source` should be where nothing is downloaded."""
-        files = "; ".join(_describe_file(file) for file in self.files)
+        files = "; ".join(describe_file(file) for file in self.files)
         held = f" (officially: {files})" if files else ""
         return (
             f"dataset.source: expected your folder or archive of {self.title}, which is not "
@@ -68,7 +68,6 @@ def compare_counts(
     Raises:
         OfficialCountError: They differ, and `allow_partial` is false.
     """
-    logger.info("terms: %s", official.terms)
     differing = list(_list_differences(table, official.counts, kind=kind))
     if not differing:
         return []
@@ -79,10 +78,6 @@ def compare_counts(
             "warning that every table of results carries"
         )
     return [f"{PARTIAL} {message}"]
-
-
-# What a warning on other than the official counts starts with.
-PARTIAL = "not the official set:"
 
 
 def _list_differences(
@@ -102,6 +97,12 @@ def _list_differences(
                 yield f"expected {official} {split} {what}, found {number}"
 
 
-def _describe_file(file: Download) -> str:
-    size = f", {file.num_bytes / 1e6:,.0f} MB" if file.num_bytes else ""
-    return f"{file.file_name}{size}, {file.checksum}"
+def describe_file(file: Download) -> str:
+    """Return a file's name, size where it is known, and checksum."""
+    return ", ".join([file.file_name, *_describe_size(file.num_bytes), file.checksum])
+
+
+def _describe_size(num_bytes: int | None) -> list[str]:
+    if num_bytes is None:
+        return []
+    return [f"{num_bytes / 1e6:,.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.0f} kB"]
