@@ -16,8 +16,8 @@ from dcal.data.datamodule import (
     build_test_loader,
     open_pictures,
 )
-from dcal.data.index import build_index, write_index
 from dcal.data.fetching import fetch_dataset
+from dcal.data.index import build_index, write_index
 from dcal.data.raw import raw_root
 from tests.data.factory import make_config, make_dataset, write_folder
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dcal.config import DatasetConfig
-from dcal.data.index import build_index
 from dcal.data.fetching import fetch_dataset
+from dcal.data.index import build_index
 from dcal.data.official import Count, OfficialCountError
 from dcal.data.raw import raw_root
 from dcal.data.sources import SourceTable, veri
