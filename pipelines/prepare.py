@@ -7,7 +7,8 @@ import logging
 from rich.progress import Progress
 
 from dcal.config import load_config
-from dcal.data.index import build_index, write_index
+from dcal.data.index import write_index
+from dcal.data.indexing import build_index
 from dcal.data.raw import raw_root
 from dcal.data.sources import describe_source
 from dcal.paths import index_folder

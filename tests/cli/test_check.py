@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from dcal.cli.app import app
 from dcal.config import DatasetConfig
 from dcal.data.fetching import fetch_dataset
-from dcal.data.index import build_index, write_index
+from dcal.data.index import write_index
+from dcal.data.indexing import build_index
 from dcal.data.named_sets import find_dataset
 from dcal.data.raw import raw_root
 from dcal.paths import index_folder

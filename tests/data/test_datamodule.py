@@ -17,7 +17,8 @@ from dcal.data.datamodule import (
     open_pictures,
 )
 from dcal.data.fetching import fetch_dataset
-from dcal.data.index import build_index, write_index
+from dcal.data.index import write_index
+from dcal.data.indexing import build_index
 from dcal.data.raw import raw_root
 from tests.data.factory import make_config, make_dataset, write_folder
 

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from dcal.data.fetching import fetch_dataset
-from dcal.data.index import IndexReport, build_index
+from dcal.data.index import IndexReport
+from dcal.data.indexing import build_index
 from dcal.data.raw import raw_root
 from dcal.metrics.ranking import RankingResult, evaluate_ranking
 from tests.data.sources.test_market import make_market

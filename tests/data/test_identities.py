@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dcal.data.identities import check_identities, describe_identities, label_identities
-from dcal.data.index import check_table
+from dcal.data.indexing import check_table
 from dcal.data.sources import SourceTable
 
 # path, split, identity, camera, sha256

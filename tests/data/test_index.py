@@ -12,14 +12,8 @@ import pytest
 from PIL import Image
 
 from dcal.data import index
-from dcal.data.index import (
-    IndexReport,
-    build_index,
-    check_table,
-    compute_digest,
-    read_index,
-    write_index,
-)
+from dcal.data.index import IndexReport, compute_digest, read_index, write_index
+from dcal.data.indexing import build_index, check_table
 from dcal.data.sources import SourceTable
 from tests.data.factory import make_dataset, write_folder, write_picture
 

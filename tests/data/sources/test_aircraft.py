@@ -11,7 +11,7 @@ from PIL import Image
 
 from dcal.config import ConfigError, DatasetConfig
 from dcal.data.images import load_image
-from dcal.data.index import build_index
+from dcal.data.indexing import build_index
 from dcal.data.official import OfficialCountError
 from dcal.data.sources import SourceTable, aircraft, describe_source
 from tests.data.factory import make_dataset

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dcal.config import ConfigError, DatasetConfig, read_yaml
 from dcal.data.fetching import fetch_dataset
-from dcal.data.index import build_index
+from dcal.data.indexing import build_index
 from dcal.data.sources import check_options
 from dcal.data.synthetic import PART_NAMES, choose_classes, draw_bird
 from tests.data.factory import make_dataset

@@ -14,7 +14,7 @@ from scipy.io import savemat
 
 from dcal.config import DatasetConfig
 from dcal.data.fetching import fetch_dataset
-from dcal.data.index import build_index
+from dcal.data.indexing import build_index
 from dcal.data.official import OfficialCountError
 from dcal.data.raw import raw_root
 from dcal.data.sources import SourceTable, cars

@@ -11,7 +11,8 @@ from dcal.config import DatasetConfig
 from dcal.data import source_path
 from dcal.data.download import Download
 from dcal.data.fetching import fetch_dataset
-from dcal.data.index import build_index, read_index, write_index
+from dcal.data.index import read_index, write_index
+from dcal.data.indexing import build_index
 from dcal.data.official import Count, OfficialCountError
 from dcal.data.raw import raw_root
 from dcal.data.sources import SourceTable, cub

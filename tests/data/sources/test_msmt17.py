@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dcal.config import DatasetConfig
-from dcal.data.index import build_index
+from dcal.data.indexing import build_index
 from dcal.data.official import OfficialCountError
 from dcal.data.sources import SourceTable, describe_source, msmt17
 from tests.data.factory import make_dataset, write_picture

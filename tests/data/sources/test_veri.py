@@ -11,7 +11,7 @@ import pytest
 
 from dcal.config import DatasetConfig
 from dcal.data.fetching import fetch_dataset
-from dcal.data.index import build_index
+from dcal.data.indexing import build_index
 from dcal.data.official import Count, OfficialCountError
 from dcal.data.raw import raw_root
 from dcal.data.sources import SourceTable, veri
