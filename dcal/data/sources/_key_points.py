@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dcal.paths import work_root
+from dcal.sentences import to_one_line
 
 NUM_FIELDS = 42
 NUM_VIEWS = 8
@@ -51,8 +52,8 @@ def read_views(lists: list[Path]) -> dict[str, int]:
             if not is_view or views.get(name, int(fields[-1])) != int(fields[-1]):
                 raise ValueError(
                     f"{path}:{number}: expected {NUM_FIELDS} fields that end with one view, 0 to "
-                    f"{NUM_VIEWS - 1}, the same wherever {name[:80]} is named; got {len(fields)} "
-                    f"fields that end with {fields[-1][:80]}"
+                    f"{NUM_VIEWS - 1}, the same wherever {to_one_line(name[:80])} is named; got "
+                    f"{len(fields)} fields that end with {to_one_line(fields[-1][:80])}"
                 )
             views[name] = int(fields[-1])
     return views

@@ -21,13 +21,17 @@ def keep_present(
     `folders` are those that the pictures lie in, with how many folders deep they lie.
 
     Raises:
+        FileNotFoundError: One of the folders is not there.
         ValueError: Pictures are missing, and `allow_partial` is false.
     """
     there: set[str] = set()
     for folder, depth in folders.items():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: expected the folder of the set's pictures")
         prefix = folder.relative_to(root).as_posix()
         there |= {f"{prefix}/{name}" for name in _list_pictures(folder, depth=depth)}
-    is_there = table["path"].isin(there)
+    # Not isin, which cannot take the names of strays that are no UTF-8.
+    is_there = pd.Series([path in there for path in table["path"]], dtype=bool)
     warnings = require_allowed(
         "are in the official lists and not in their folder",
         sorted(table.loc[~is_there, "path"]),

@@ -21,7 +21,7 @@ from dcal.data.official import Count, OfficialSet, compare_counts
 from dcal.data.source_path import fetch_source
 from dcal.data.sources import SourceTable, parse_options
 from dcal.data.sources._listing import find_any_top, undouble
-from dcal.data.sources._matlab import Record, read_names, read_records
+from dcal.data.sources._matlab import Record, Variable, read_variables
 from dcal.data.sources._presence import keep_present
 from dcal.data.splits import hold_out
 
@@ -139,13 +139,18 @@ def build_table(dataset: DatasetConfig, root: Path) -> SourceTable:
 
 
 def _read_split(top: Path, root: Path) -> tuple[list[str], list[_Row]]:
-    names = read_names(_find(top, "cars_meta.mat"), "class_names", of=CARS.title)
+    fields = ("fname", "class", *BOX)
+    names, *halves = read_variables(
+        [
+            Variable(_find(top, "cars_meta.mat"), "class_names"),
+            Variable(_find(top, "cars_train_annos.mat"), "annotations", fields),
+            Variable(_find(top, TEST_FILE), "annotations", fields),
+        ]
+    )
     rows = []
-    for split, file_name in (("train", "cars_train_annos.mat"), ("test", TEST_FILE)):
-        folder = undouble(top / FOLDERS[split]).relative_to(root)
-        for record in read_records(
-            _find(top, file_name), "annotations", ("fname", "class", *BOX), of=CARS.title
-        ):
+    for (split, name), records in zip(FOLDERS.items(), halves, strict=True):
+        folder = undouble(top / name).relative_to(root)
+        for record in records:
             path = folder / record.read_file_name("fname")
             rows.append(_make_row(record, path, split, num_classes=len(names)))
     return names, rows
@@ -153,14 +158,16 @@ def _read_split(top: Path, root: Path) -> tuple[list[str], list[_Row]]:
 
 def _read_joint(top: Path, root: Path) -> tuple[list[str], list[_Row]]:
     file = _find(top, JOINT_FILE)
-    names = read_names(file, "class_names", of=CARS.title)
-    folder = undouble(top / JOINT_FOLDER).relative_to(root)
     fields = ("relative_im_path", "class", "test", *BOX)
+    names, records = read_variables(
+        [Variable(file, "class_names"), Variable(file, "annotations", fields)]
+    )
+    folder = undouble(top / JOINT_FOLDER).relative_to(root)
     rows = []
-    for record in read_records(file, "annotations", fields, of=CARS.title):
+    for record in records:
         # Such as car_ims/000001.jpg; the folder may be doubled here.
         path = folder / record.read_file_name("relative_im_path")
-        split = "test" if record.read_whole("test", at_most=1) else "train"
+        split = "test" if record.read_whole("test", at_least=0, at_most=1) else "train"
         rows.append(_make_row(record, path, split, num_classes=len(names)))
     return names, rows
 

@@ -101,7 +101,8 @@ def _find_table(root: Path, name: str | None) -> Path:
                 "none that is there"
             )
         return root / name
-    found = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    listed = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = [path for path in listed if path.is_file()]
     if not found:
         raise FileNotFoundError(
             f"{root}: expected a table (.csv or .parquet) there; found none; its place can be "

@@ -168,7 +168,7 @@ def _check_indices(top: Path, names: dict[str, _Names]) -> list[str]:
     """
     warnings = []
     for stem, is_junk in (("gt_index", False), ("jk_index", True)):
-        path = next(iter(sorted(top.glob(f"{stem}*.txt"))), None)
+        path = next((path for path in sorted(top.glob(f"{stem}*.txt")) if path.is_file()), None)
         if path is None:
             continue
         if not (names["query"].has_list and names["gallery"].has_list):

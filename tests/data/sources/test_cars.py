@@ -164,7 +164,9 @@ def test_a_path_that_climbs_out_is_taken_for_its_file_name(tmp_path: Path) -> No
 def test_another_matlab_file_is_named(tmp_path: Path) -> None:
     write_cars(tmp_path)
     save_cells(tmp_path / "devkit/cars_meta.mat", "names", CAR_NAMES)
-    with pytest.raises(ValueError, match=r"cars_meta\.mat: expected the variable class_names"):
+    with pytest.raises(
+        ValueError, match=r"cars_meta\.mat: expected the variable class_names; got 'names'"
+    ):
         _build(tmp_path)
     (tmp_path / "devkit/cars_meta.mat").write_bytes(b"\x89HDF\r\n\x1a\n" * 40)
     with pytest.raises(ValueError, match=r"cars_meta\.mat: not a MATLAB file of version 5"):
