@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcal.data.fetch import ARCHIVE_SUFFIXES, unpack
+from dcal.data.archives import ARCHIVE_SUFFIXES, unpack
 from tests.damage import damaged, few, many
 
 MAX_BYTES = 1 << 20

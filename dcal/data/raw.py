@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dcal.config import DatasetConfig
-from dcal.data.fetch import ARCHIVE_SUFFIXES, is_archive, unpack
+from dcal.data.archives import ARCHIVE_SUFFIXES, is_archive, unpack
 from dcal.data.sources import check_options, get_source
 from dcal.paths import raw_folder, replace_folder, work_root, write_json
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
-from dcal.data.fetch import Download, download, unpack
+from dcal.data.archives import unpack
+from dcal.data.download import Download, download
 from dcal.data.raw import use_source
 from dcal.data.sources import SourceTable, parse_options
 from dcal.data.splits import hold_out
@@ -19,10 +20,10 @@ from dcal.paths import work_root
 
 # The address is the one that CaltechDATA shows; it could not be tried where this was written.
 ARCHIVE = Download(
-    url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
     file_name="CUB_200_2011.tgz",
+    urls=("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",),
+    checksum="sha256:0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
     num_bytes=1_150_585_339,
-    sha256="0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
 )
 OFFICIAL_COUNTS = {"train": 5994, "test": 5794, "classes": 200}
 TOP_FOLDER = "CUB_200_2011"

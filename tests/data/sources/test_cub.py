@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dcal.config import DatasetConfig
-from dcal.data import fetch as fetching
+from dcal.data.download import Download
 from dcal.data.index import build_index, read_index, write_index
 from dcal.data.raw import fetch_dataset, raw_root
 from dcal.data.sources import SourceTable, cub
@@ -143,9 +143,9 @@ def test_without_a_source_the_official_archive_is_verified_and_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = write_tar(tmp_path / "CUB_200_2011.tgz", write_cub(tmp_path))
-    asked: list[fetching.Download] = []
+    asked: list[Download] = []
 
-    def download(item: fetching.Download, folder: Path) -> Path:
+    def download(item: Download, folder: Path) -> Path:
         asked.append(item)
         return archive
 
@@ -153,4 +153,4 @@ def test_without_a_source_the_official_archive_is_verified_and_unpacked(
     cub.fetch(_make_dataset(), tmp_path / "target")
     assert (tmp_path / "target/CUB_200_2011/images.txt").is_file()
     assert asked == [cub.ARCHIVE]
-    assert asked[0].sha256.startswith("0c685df5") and asked[0].num_bytes == 1_150_585_339
+    assert asked[0].checksum.startswith("sha256:0c685df5") and asked[0].num_bytes == 1_150_585_339

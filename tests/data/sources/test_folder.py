@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dcal.data.fetch import unpack
+from dcal.data.archives import unpack
 from dcal.data.index import build_index
 from dcal.data.sources import folder
 from tests.data.factory import make_dataset, write_folder, write_picture

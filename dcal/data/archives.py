@@ -1,4 +1,4 @@
-"""Verified downloads and safe unpacking of tar and zip archives (ours).
+"""Safe unpacking of tar and zip archives (ours).
 
 Nothing that an archive says is trusted: members are written as new ordinary files below the target,
 links inside the archive are written as copies, and everything else is refused.
@@ -9,9 +9,7 @@ from __future__ import annotations
 import bz2
 import errno
 import gzip
-import logging
 import lzma
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -22,9 +20,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from dcal.sentences import to_one_line
-from dcal.write_errors import explain, find_cause
-
-logger = logging.getLogger(__name__)
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 # Pictures hardly shrink in an archive, text tenfold; what grows more than this is not a data set.
@@ -44,61 +39,11 @@ class ArchiveError(ValueError):
 
 
 @dataclass(frozen=True)
-class Download:
-    """A file at an official address, with what it must be."""
-
-    url: str
-    file_name: str
-    num_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class _Member:
     """One file of an archive; `open` gives its bytes, links already followed."""
 
     name: str
     open: Callable[[], IO[bytes]]
-
-
-def download(item: Download, folder: Path, *, retries: int = 3) -> Path:
-    """Fetch a file into `folder` unless it is there already, and verify its checksum.
-
-    Raises:
-        OSError: Not enough space, no connection, or other bytes than expected.
-    """
-    import pooch
-    import requests
-
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / item.file_name
-    if not path.exists():
-        _require_space(folder, item.num_bytes, what=item.file_name)
-    manager = pooch.create(
-        path=folder,
-        base_url="",
-        registry={item.file_name: f"sha256:{item.sha256}"},
-        urls={item.file_name: item.url},
-        retry_if_failed=retries,
-    )
-    loader = pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK_BYTES, timeout=30)
-    try:
-        return Path(manager.fetch(item.file_name, downloader=loader))
-    except requests.RequestException as error:
-        raise ConnectionError(
-            f"{item.url}: could not be downloaded ({type(error).__name__}). Try again, or download "
-            f"{item.file_name} by other means and set dataset.source to that file"
-        ) from error
-    except OSError as error:
-        cause = find_cause(error, path)
-        if cause is None:
-            raise
-        raise explain(cause, path) from error
-    except ValueError as error:
-        raise OSError(
-            f"{item.url}: what came is not {item.file_name} (its sha256 differs from "
-            f"{item.sha256}). Get the file by other means and set dataset.source to it"
-        ) from error
 
 
 def is_archive(path: Path) -> bool:
@@ -275,11 +220,3 @@ def _write(member: _Member, path: Path, *, max_bytes: int, archive: Path) -> int
                 )
             sink.write(chunk)
     return num_bytes
-
-
-def _require_space(folder: Path, num_bytes: int, *, what: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise OSError(
-            f"{folder}: {what} needs {num_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
-        )
