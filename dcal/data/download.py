@@ -123,6 +123,9 @@ def _fill(part: PartFile, item: Download) -> None:
     if _is_filled(part, item):
         return
     if item.num_bytes is not None:
+        if part.num_bytes >= item.num_bytes:
+            logger.warning("%s: its bytes are wrong; starting over", part.path)
+            part.cut(0)
         part.require_room(item.num_bytes)
     said = []
     for url in item.urls:
@@ -135,27 +138,18 @@ def _fill(part: PartFile, item: Download) -> None:
         except TransferError as error:
             said.append(f"{url}: {error}")
             logger.warning("%s: %s; not asked again now", url, error)
-    kept = f"{decimal(part.num_bytes)} of it are kept and gone on from. " if part.num_bytes else ""
+    kept = f"{decimal(part.num_bytes)} of it stay, to go on from. " if part.num_bytes else ""
     raise ConnectionError(
         f"{item.file_name} could not be downloaded ({'; '.join(said) or 'no address is known'}). "
-        f"{kept}Try again later, or get {item.file_name} by other means and set dataset.source to "
-        "it"
+        f"{kept}Run the command again later, or get {item.file_name} by other means and set "
+        "dataset.source to it"
     )
 
 
 def _is_filled(part: PartFile, item: Download) -> bool:
-    """Say whether all bytes are there and right; throw away those that cannot become right."""
-    if part.num_bytes == 0 and item.num_bytes != 0:
+    if part.num_bytes < (1 if item.num_bytes is None else item.num_bytes):
         return False
-    if item.num_bytes is not None and part.num_bytes < item.num_bytes:
-        return False
-    if verify(item, part.path):
-        return True
-    # Of an unknown size, it may be the beginning.
-    if item.num_bytes is not None:
-        logger.warning("%s: its bytes are wrong; starting over", part.path)
-        part.cut(0)
-    return False
+    return verify(item, part.path)
 
 
 def _fill_from(url: str, part: PartFile, item: Download) -> None:
@@ -172,6 +166,7 @@ def _fill_from(url: str, part: PartFile, item: Download) -> None:
                 url, part, name=item.file_name, num_bytes=item.num_bytes, use_range=use_range
             )
         except TransferError as error:
+            # Asked for what comes after the end, a server of a file of unknown size refuses.
             if error.refuses_range and _is_filled(part, item):
                 return
             use_range = use_range and not error.refuses_range

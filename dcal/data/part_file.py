@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from dcal.disk import sync_folder
 from dcal.write_errors import explain, find_cause
 
@@ -52,8 +54,8 @@ class PartFile:
         free = shutil.disk_usage(self.path.parent).free
         if free < missing:
             raise OSError(
-                f"{self.path.parent}: {self._target.name} needs {missing / 1e9:.2f} GB more, "
-                f"{free / 1e9:.2f} GB are free; make room on that disk, then run the command again"
+                f"{self.path.parent}: {self._target.name} needs {decimal(missing)} more, "
+                f"{decimal(free)} are free; make room on that disk, then run the command again"
             )
 
     def put_in_place(self) -> None:

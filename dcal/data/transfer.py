@@ -6,7 +6,9 @@ all, and where they go. Whether they are right is for the caller's checksum to s
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +31,8 @@ from rich.progress import (
 
 from dcal.data.part_file import PartFile
 from dcal.sentences import to_one_line
+
+logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1 << 20
 CONNECT_SECONDS = 20.0
@@ -99,6 +103,8 @@ def transfer(
         expected = announced if num_bytes is None else num_bytes
         if expected is not None:
             part.require_room(expected)
+        if begin < start:
+            logger.info("%s: sends all of the file again, not only what is missing", url)
         with _show_bar(name, total=expected) as show:
             _write_blocks(chain([first], blocks), part, begin=begin, end=expected, show=show)
     return begin == 0 and expected is not None
@@ -147,6 +153,7 @@ def _ask(url: str, *, start: int) -> Iterator[requests.Response]:
 
 def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
     timeout = (CONNECT_SECONDS, READ_SECONDS)
+    surroundings = sys.exception()
     try:
         # Redirects are not followed by requests itself, which would go from https down to http.
         return session.get(
@@ -154,8 +161,9 @@ def _get(session: requests.Session, url: str, headers: dict[str, str]) -> reques
         )
     # requests lets out some of what urllib3 says of an address that is none.
     except (OSError, ValueError) as error:
+        reason = _find_reason(error, surroundings)
         is_final = isinstance(error, ValueError)
-        raise TransferError(f"no connection ({_find_reason(error)})", is_final=is_final) from error
+        raise TransferError(f"no connection ({reason})", is_final=is_final) from error
 
 
 def _resolve_redirect(url: str, target: str) -> str:
@@ -231,12 +239,14 @@ def _read_blocks(response: requests.Response) -> Iterator[bytes]:
     """
     began, num_bytes = monotonic(), 0
     while True:
+        surroundings = sys.exception()
         try:
             # `read` and `stream` would wait until a block is full, however slowly it fills.
             block = response.raw.read1(BLOCK_BYTES, decode_content=False)
         # Of urllib3 and of http.client, which have no ancestor of their own in common.
         except Exception as error:
-            raise TransferError(f"the connection broke ({_find_reason(error)})") from error
+            reason = _find_reason(error, surroundings)
+            raise TransferError(f"the connection broke ({reason})") from error
         if not block:
             return
         yield block
@@ -248,10 +258,15 @@ def _read_blocks(response: requests.Response) -> Iterator[bytes]:
             began, num_bytes = monotonic(), 0
 
 
-def _find_reason(error: BaseException) -> str:
-    """Return what the network said, which lies below several layers of libraries."""
+def _find_reason(error: BaseException, surroundings: BaseException | None) -> str:
+    """Return what the network said, which lies below several layers of libraries.
+
+    Args:
+        error: What the uppermost one raised.
+        surroundings: What a caller was handling before, and has nothing to do with it.
+    """
     deepest = error
-    while (below := deepest.__cause__ or deepest.__context__) is not None:
+    while (below := deepest.__cause__ or deepest.__context__) not in (None, surroundings):
         deepest = below
     if isinstance(deepest, TimeoutError):
         return "nothing came in time"

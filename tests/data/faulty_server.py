@@ -124,13 +124,22 @@ def send_chunks(content: bytes) -> Fault:
     """Send something in chunks, which announce no size; whatever was asked for."""
 
     def send(handler: Handler) -> None:
-        handler.begin(200, Transfer_Encoding="chunked")
-        for place in range(0, len(content), 30_000):
-            chunk = content[place : place + 30_000]
-            handler.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        _send_chunks(handler, content)
         handler.send(b"0\r\n\r\n")
 
     return send
+
+
+def send_chunks_and_drop(handler: Handler) -> None:
+    """Send all of the file, but not that this was all."""
+    _send_chunks(handler, handler.server.content)
+
+
+def _send_chunks(handler: Handler, content: bytes) -> None:
+    handler.begin(200, Transfer_Encoding="chunked")
+    for place in range(0, len(content), 30_000):
+        chunk = content[place : place + 30_000]
+        handler.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
 
 
 def send_range_from(shift: int) -> Fault:
