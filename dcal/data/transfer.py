@@ -43,7 +43,6 @@ SPEED_SECONDS = 60.0
 MAX_REDIRECTS = 10
 _TEMPORARY = (
     HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
 )
@@ -144,7 +143,7 @@ def _ask(url: str, *, start: int) -> Iterator[requests.Response]:
             with _get(session, url, headers) as response:
                 target = session.get_redirect_target(response)
                 if target is None:
-                    _require_content(response)
+                    _require_content(response, is_of_range=start > 0)
                     yield response
                     return
                 url = _resolve_redirect(url, target)
@@ -177,15 +176,17 @@ def _resolve_redirect(url: str, target: str) -> str:
     return resolved
 
 
-def _require_content(response: requests.Response) -> None:
+def _require_content(response: requests.Response, *, is_of_range: bool) -> None:
     code = response.status_code
     if code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         return
     phrase = f" ({HTTPStatus(code).phrase})" if code in list(HTTPStatus) else ""
+    is_temporary = code >= 500 or code in _TEMPORARY
     raise TransferError(
         f"answers {code}{phrase}",
-        is_final=code < 500 and code not in _TEMPORARY,
-        refuses_range=code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        # It may only be the range that is refused, in whatever words.
+        is_final=not is_temporary and not is_of_range,
+        refuses_range=not is_temporary and is_of_range,
         wait_seconds=_read_retry_after(response),
     )
 

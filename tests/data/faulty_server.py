@@ -155,6 +155,11 @@ def send_range_from(shift: int) -> Fault:
     return send
 
 
+def refuse_ranges(refusal: Fault) -> Fault:
+    """Answer as a server that only sends all of a file, with its own way to say so."""
+    return lambda handler: (refusal if handler.start else healthy)(handler)
+
+
 def send_short_ranges(num_bytes: int) -> Fault:
     """Send a range of some bytes however many are asked for, and say so."""
 

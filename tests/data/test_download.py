@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
+import os
 import re
 import resource
 import shutil
@@ -47,6 +49,7 @@ from tests.data.faulty_server import (
     hang_up,
     healthy,
     make_item,
+    refuse_ranges,
     say_nothing,
     send_chunks,
     send_chunks_and_drop,
@@ -194,7 +197,7 @@ def test_what_is_there_is_not_sent_again(server: FaultyServer, tmp_path: Path) -
 def test_a_mirror_goes_on_where_the_first_address_stopped(
     server: FaultyServer, mirror: FaultyServer, tmp_path: Path
 ) -> None:
-    server.script = [drop_after(150_000), answer(404)]
+    server.script = [drop_after(150_000), answer(404), answer(404)]
     assert download(make_item(server, mirror), tmp_path).read_bytes() == CONTENT
     assert mirror.asked == ["bytes=150000-"]
     assert mirror.num_sent == 50_000
@@ -265,6 +268,9 @@ FAULTS: dict[str, tuple[Fault, str | None]] = {
     "longer without a length": (send_chunks(CONTENT + b"x"), None),
     "ignores ranges": (send_whole(CONTENT), None),
     "chunks": (send_chunks(CONTENT), None),
+    "ranges refused by 416": (refuse_ranges(answer(416)), None),
+    "ranges refused by 400": (refuse_ranges(answer(400)), None),
+    "other ranges": (refuse_ranges(send_range_from(+1)), None),
     "short ranges": (send_short_ranges(20_000), None),
     "archive called compressed": (send_whole(CONTENT, Content_Encoding="gzip"), None),
     "archive called a page": (send_whole(CONTENT, Content_Type="text/html"), None),
@@ -321,6 +327,16 @@ def test_a_silent_or_trickling_server_is_left_for_the_mirror(
     assert server.num_sent + mirror.num_sent >= len(CONTENT)
 
 
+@pytest.mark.usefixtures("impatient")
+def test_bytes_that_trickle_are_no_progress(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcal.data.download.MIN_PROGRESS_BYTES", 1)
+    server.script = [trickle] * 50
+    assert "only " in fail(make_item(server), tmp_path)
+    assert len(server.asked) == MAX_FAILURES
+
+
 def test_wrong_bytes_of_several_attempts_are_fetched_once_more_from_zero(
     server: FaultyServer, tmp_path: Path
 ) -> None:
@@ -352,7 +368,7 @@ def test_a_server_without_ranges_does_not_shorten_what_is_there(
     server: FaultyServer, tmp_path: Path
 ) -> None:
     (tmp_path / PART).write_bytes(CONTENT[:150_000])
-    server.script = [send_without_length(1000), answer(404)]
+    server.script = [send_without_length(1000), answer(404), answer(404)]
     fail(make_item(server), tmp_path)
     assert (tmp_path / PART).read_bytes() == CONTENT[:150_000]
 
@@ -473,6 +489,8 @@ def test_a_part_that_is_too_long_or_wrong_is_started_over(
     (tmp_path / PART).write_bytes(part)
     path = download(make_item(server, num_bytes=num_bytes), tmp_path)
     assert path.read_bytes() == CONTENT
+    # Of an unknown size, it might have been a beginning.
+    assert server.asked == ([""] if num_bytes else [f"bytes={len(part)}-", ""])
 
 
 def test_a_second_process_is_told_and_changes_nothing(server: FaultyServer, tmp_path: Path) -> None:
@@ -483,6 +501,39 @@ def test_a_second_process_is_told_and_changes_nothing(server: FaultyServer, tmp_
     assert server.asked == []
     assert list_names(tmp_path) == [PART]
     download(make_item(server), tmp_path)
+
+
+def test_a_part_that_its_holder_removes_while_we_wait_for_it_is_not_written_to(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    turns = iter([(tmp_path / PART).unlink])
+
+    def lock_late(handle: int, operation: int) -> None:
+        next(turns, lambda: None)()
+        lock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_disk_without_locks_is_no_hindrance(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
+
+
+def test_writes_that_take_only_a_little_at_a_time_lose_nothing(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda handle, data, at: write(handle, data[:999], at))
+    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
+    assert server.asked == [""]
 
 
 def test_too_little_space_is_said_before_the_download(
