@@ -60,6 +60,8 @@ def find_cause(error: BaseException, path: Path) -> int | None:
     """
     for link in _follow(error):
         if isinstance(link, OSError) and not _concerns(link, path):
+            if isinstance(link, WriteError):
+                return None  # told already, and of another place
             continue
         number = getattr(link, "errno", None)
         if number in _OF_THE_DISK or (link is error and _is_of_the_place(link, path)):

@@ -41,7 +41,7 @@ EXEMPT_IN = {
         "pipelines/compose.py": "names best.yaml and reads the head of params.yaml",
         "dcal/data/sources/__init__.py": "compose checks options with it",
         "dcal/data/official.py": "named by sources/__init__.py",
-        "dcal/data/download.py": "named by official.py",
+        "dcal/data/remote_file.py": "named by official.py",
     },
     "report": {"dcal/losses": "branches.py names a type of it; rollouts need no loss"},
 }

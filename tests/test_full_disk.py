@@ -85,3 +85,42 @@ print((folder / "a.json").read_text().strip())
     said, content = run_on_small_disk(tmp_path, "size=8m,nr_inodes=40", "-c", code).splitlines()
     assert re.search(r"the disk is full \(8\.\d MB free, but no room for one more file\);", said)
     assert content == '"old"'
+
+
+def test_a_download_that_fills_the_disk_keeps_what_came_and_goes_on(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from pathlib import Path
+from dcal.data.download import download
+from tests.data.faulty_server import CONTENT, make_item, serve
+from tests.full_disk import fill
+import os
+
+os.chdir(sys.argv[1])
+part = Path(".a.tgz.part")
+
+def fill_meanwhile(handler):
+    handler.begin_from(0)
+    handler.send(CONTENT[:20_000])
+    while not part.exists() or not part.stat().st_size:
+        time.sleep(0.01)
+    fill(90_000)
+    handler.send(CONTENT[20_000:])
+
+with serve() as server:
+    server.script = [fill_meanwhile]
+    for _ in range(2):
+        try:
+            download(make_item(server), Path())
+        except OSError as error:
+            print(error)
+    num_kept = part.stat().st_size
+    fill(200_000)
+    print(num_kept, download(make_item(server), Path()).read_bytes() == CONTENT, server.asked[1:])
+"""
+    full, still_full, end = run_on_small_disk(tmp_path, "size=8m", "-c", code).splitlines()
+    assert re.search(r"^a\.tgz could not be written in .*: the disk is full \(0\.0 MB free\)", full)
+    assert re.search(r"a\.tgz needs \d+\.\d kB more, \S+ \S+ are free; make room on", still_full)
+    num_kept = int(end.split()[0])
+    assert 100_000 < num_kept < 120_000
+    assert end == f"{num_kept} True ['bytes={num_kept}-']"

@@ -131,6 +131,17 @@ def test_a_write_within_a_folder_names_the_folder_that_was_to_be_replaced(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_write_elsewhere_names_its_own_place(tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            WriteError, match=r"^birds\.tgz could not be written in .*/archives: the disk"
+        ),
+        replace_folder(tmp_path / "raw" / "birds"),
+        write_atomically(tmp_path / "archives" / "birds.tgz"),
+    ):
+        raise FULL
+
+
 def test_an_error_of_the_program_passes_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="^as it is$"), write_atomically(tmp_path / "a"):
         raise RuntimeError("as it is")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcal.config import DatasetConfig
-from dcal.data.download import Download, verify
 from dcal.data.index import read_index
 from dcal.data.official import PARTIAL, OfficialSet, describe_file
 from dcal.data.raw import IN_PLACE_FILE, find_raw_root
+from dcal.data.remote_file import Download, verify
 from dcal.data.source_path import ARCHIVES, locate_source
 from dcal.data.sources import SourceTable, describe_source, get_source
 from dcal.paths import index_folder, raw_folder, work_root

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dcal.data.download import Download
+from dcal.data.remote_file import Download
 
 # What a warning on other than the official counts starts with.
 PARTIAL = "not the official set:"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from dcal.config import DatasetConfig
 from dcal.data.archives import ARCHIVE_SUFFIXES, is_archive, unpack
-from dcal.data.download import download, verify
+from dcal.data.download import download
 from dcal.data.official import OfficialSet
 from dcal.data.raw import IN_PLACE_FILE
+from dcal.data.remote_file import verify
 from dcal.paths import work_root, write_json
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Nothing that an archive or a server says is trusted."""
+"""Nothing that an archive says is trusted."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import hashlib
 import io
 import stat
 import tarfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal, cast
 
 import pytest
 
 from dcal.data.archives import unpack
-from dcal.data.download import Download, download
 
 CONTENT = bytes(range(256)) * 40
 
@@ -212,103 +208,3 @@ def test_a_name_with_a_line_end_does_not_break_the_sentence(tmp_path: Path) -> N
     path = _make_tar(tmp_path / "a.tar", (_member("a\nb", kind=tarfile.FIFOTYPE), b""))
     with pytest.raises(ValueError, match="a b is a device or pipe"):
         unpack(path, tmp_path / "out")
-
-
-class _Server(ThreadingHTTPServer):
-    """Serve one content, after a number of refusals."""
-
-    content = CONTENT
-    num_refusals = 0
-    num_requests = 0
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:  # noqa: N802
-        self.server.num_requests += 1
-        if self.server.num_requests <= self.server.num_refusals:
-            self.send_error(503)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.server.content)))
-        self.end_headers()
-        self.wfile.write(self.server.content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        return
-
-
-@pytest.fixture
-def server() -> Iterator[_Server]:
-    with _Server(("127.0.0.1", 0), _Handler) as served:
-        thread = threading.Thread(target=served.serve_forever, args=(0.02,))
-        thread.start()
-        yield served
-        served.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def make_item(server: _Server) -> Callable[[], Download]:
-    def make() -> Download:
-        return Download(
-            url=f"http://127.0.0.1:{server.server_port}/a.tgz?download=1",
-            file_name="a.tgz",
-            num_bytes=len(CONTENT),
-            sha256=hashlib.sha256(CONTENT).hexdigest(),
-        )
-
-    return make
-
-
-@pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
-
-
-def test_a_download_is_verified_and_not_repeated(
-    server: _Server, make_item: Callable[[], Download], tmp_path: Path
-) -> None:
-    path = download(make_item(), tmp_path / "new")
-    assert path.read_bytes() == CONTENT
-    download(make_item(), tmp_path / "new")
-    assert server.num_requests == 1
-
-
-@pytest.mark.usefixtures("no_waiting")
-def test_a_download_is_tried_again(
-    server: _Server, make_item: Callable[[], Download], tmp_path: Path
-) -> None:
-    server.num_refusals = 2
-    assert download(make_item(), tmp_path, retries=2).read_bytes() == CONTENT
-
-
-@pytest.mark.usefixtures("no_waiting")
-def test_other_bytes_than_expected_leave_nothing_behind(
-    server: _Server, make_item: Callable[[], Download], tmp_path: Path
-) -> None:
-    server.content = CONTENT[:-1]
-    with pytest.raises(OSError, match="its sha256 differs"):
-        download(make_item(), tmp_path, retries=1)
-    assert server.num_requests == 2
-    assert _list_files(tmp_path) == []
-
-
-@pytest.mark.usefixtures("no_waiting")
-def test_a_dead_server_is_named_with_the_way_out(
-    server: _Server, make_item: Callable[[], Download], tmp_path: Path
-) -> None:
-    server.num_refusals = 9
-    with pytest.raises(ConnectionError, match=r"could not be downloaded.*set dataset\.source"):
-        download(make_item(), tmp_path, retries=1)
-
-
-def test_too_little_space_is_said_before_the_download(
-    server: _Server, make_item: Callable[[], Download], tmp_path: Path
-) -> None:
-    item = make_item()
-    huge = Download(item.url, item.file_name, num_bytes=10**18, sha256=item.sha256)
-    with pytest.raises(OSError, match="needs 1000000000.00 GB"):
-        download(huge, tmp_path)
-    assert server.num_requests == 0

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 
 from dcal.config import DatasetConfig
-from dcal.data.download import Download
 from dcal.data.official import PARTIAL, Count, OfficialCountError, OfficialSet, compare_counts
+from dcal.data.remote_file import Download
 from dcal.data.sources import describe_source, list_sources
 from pipelines.compose import compose_tree
 from tests.data.factory import make_dataset
 from tests.project import ROOT
 
 EXPERIMENTS = ROOT / "experiments"
+MD5 = "0123456789abcdef" * 2
 PUBLISHED = sorted(path.stem for path in (EXPERIMENTS / "dataset").glob("*.yaml"))
 
 
@@ -69,12 +70,15 @@ def test_a_split_that_is_missing_has_no_pictures() -> None:
 
 
 def test_a_request_names_layout_files_sizes_page_and_terms() -> None:
-    files = (Download("a.tgz", (), "md5:00", 12_000_000), Download("b.mat", (), "md5:11", None))
+    files = (
+        Download("a.tgz", (), f"md5:{MD5}", 12_000_000),
+        Download("b.mat", (), f"md5:{MD5}", None),
+    )
     official = OfficialSet("Sparrows", "example.org", "Research only.", {}, "a folder", files)
     assert official.describe_request() == (
         "dataset.source: expected your folder or archive of Sparrows, which is not downloaded; got "
-        "null. It holds a folder (officially: a.tgz, 12 MB, md5:00; b.mat, md5:11). Official page: "
-        "example.org. Research only."
+        f"null. It holds a folder (officially: a.tgz, 12 MB, md5:{MD5}; b.mat, md5:{MD5}). "
+        "Official page: example.org. Research only."
     )
 
 

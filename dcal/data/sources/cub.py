@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
-from dcal.data.download import Download
 from dcal.data.official import Count, OfficialSet, compare_counts
+from dcal.data.remote_file import Download
 from dcal.data.source_path import fetch_source
 from dcal.data.sources import SourceTable, parse_options
 from dcal.data.sources._text import iterate_lines, parse_decimal, parse_whole, require_below

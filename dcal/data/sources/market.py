@@ -15,10 +15,10 @@ from typing import Literal
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
-from dcal.data.download import Download
 from dcal.data.identities import DISTRACTOR, label_identities
 from dcal.data.images import is_picture
 from dcal.data.official import Count, OfficialSet, compare_counts
+from dcal.data.remote_file import Download
 from dcal.data.source_path import fetch_source, use_source
 from dcal.data.sources import SourceTable, parse_options
 from dcal.data.sources._listing import find_top, undouble

@@ -9,12 +9,12 @@ import pytest
 
 from dcal.config import DatasetConfig
 from dcal.data import source_path
-from dcal.data.download import Download
 from dcal.data.fetching import fetch_dataset
 from dcal.data.index import read_index, write_index
 from dcal.data.indexing import build_index
 from dcal.data.official import Count, OfficialCountError
 from dcal.data.raw import raw_root
+from dcal.data.remote_file import Download
 from dcal.data.sources import SourceTable, cub
 from tests.data.cub_fixture import IS_TRAINING, PART_LOCATIONS, PICTURES, write_cub, write_lines
 from tests.data.factory import make_dataset, write_tar
