@@ -45,6 +45,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+Interpolation = Literal["bicubic", "bilinear"]
+
+
 class DatasetConfig(Section):
     """Where pictures come from and how they are split."""
 
@@ -88,7 +91,18 @@ class TransformsConfig(Section):
     flip_ratio: Ratio
     color_jitter: Ratio  # brightness, contrast, saturation; 0 = off. The paper uses none
     erase_ratio: Ratio  # chance of random erasing; 0 = off
-    interpolation: Literal["bicubic", "bilinear"]
+    interpolation: Interpolation
+    # reduced: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, where that leaves both sides
+    # twice as long as what it is resized to; quicker, and other pixels
+    decode: Literal["exact", "reduced"]
+
+    def compute_train_resize(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) that a training picture is first resized to."""
+        return self.resize if self.train_crop == "random" else image_size
+
+    def compute_test_resize(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) that a test picture is first resized to."""
+        return self.resize if self.test_crop == "center" else image_size
 
 
 class ModelConfig(Section):

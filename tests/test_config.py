@@ -73,6 +73,10 @@ def test_small_numbers_are_numbers_however_they_are_written(text: str, params: P
             "train.images_per_identity=4",
             r"train\.images_per_identity: expected null for an fgvc dataset, .*; got 4",
         ),
+        (
+            "transforms.decode=half",
+            r"transforms\.decode: should be 'exact' or 'reduced'; got 'half'",
+        ),
         ("model.neck=bnneck", r"model\.neck: expected none for an fgvc dataset, .*; got bnneck"),
         (
             "train.warmup_epochs=50",

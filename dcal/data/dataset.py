@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dcal.data.images import load_image
 from dcal.data.samplers import Key
 from dcal.data.seeds import Stream, combine_seeds, seeded_torch
 from dcal.data.transforms import Transform
@@ -134,7 +133,7 @@ class IndexDataset(Dataset[dict[str, Any]]):
         return self._load(self.choose_distractor(key), seeds)
 
     def _load(self, index: int, seeds: np.random.SeedSequence) -> Tensor:
-        image = load_image(self.root / self._paths[index])
+        image = self.transform.load(self.root / self._paths[index])
         with seeded_torch(seeds):
             return self.transform(image)
 

@@ -43,6 +43,7 @@ def make_config(**changes: Any) -> Config:
             "color_jitter": 0.3,
             "erase_ratio": 0.5,
             "interpolation": "bicubic",
+            "decode": "exact",
         },
         "model": {
             "backbone": "dcal_pico",

@@ -44,6 +44,7 @@ PARAMS: dict[str, Any] = {
         "color_jitter": 0.0,
         "erase_ratio": 0.0,
         "interpolation": "bicubic",
+        "decode": "exact",
     },
     "model": {
         "backbone": "dcal_pico",
