@@ -48,6 +48,20 @@ class Section(BaseModel):
 Interpolation = Literal["bicubic", "bilinear"]
 
 
+class CacheConfig(Section):
+    """Pictures that `prepare` decodes and resizes once, for loaders to read instead."""
+
+    resize: ImageSize  # (height, width), that of the transforms' first step
+    interpolation: Interpolation
+
+    @field_validator("resize")
+    @classmethod
+    def _has_pixels(cls, resize: tuple[int, int]) -> tuple[int, int]:
+        if min(resize) < 1:
+            raise ValueError("expected a height and a width of at least 1 pixel")
+        return resize
+
+
 class DatasetConfig(Section):
     """Where pictures come from and how they are split."""
 
@@ -63,6 +77,8 @@ class DatasetConfig(Section):
     # true: pictures that cannot be decoded, and counts other than a set's official ones, are
     # left out and counted in a warning; false: they stop prepare
     allow_partial: bool
+    # null: pictures are decoded whenever they are read. Batches are the same bit for bit
+    cache: CacheConfig | None
     options: dict[str, Any]  # keys of the source's own, checked by the source
 
     @property
@@ -230,10 +246,31 @@ class Config(Section):
                 f"transforms.pad: expected less than the smaller side of model.image_size, which "
                 f"is {side}, because a crop could be all padding; got {self.transforms.pad}"
             )
+        if self.dataset.cache is not None:
+            self._check_cache(self.dataset.cache)
         if self.dataset.kind == "fgvc":
             self._refuse_reid_keys()
         self._check_identity_batches()
         return self
+
+    def _check_cache(self, cache: CacheConfig) -> None:
+        resize = self.transforms.compute_train_resize(self.model.image_size)
+        if cache.resize != resize:
+            raise ValueError(
+                f"dataset.cache.resize: expected {list(resize)}, the (height, width) that training "
+                f"pictures are first resized to; got {list(cache.resize)}"
+            )
+        if cache.interpolation != self.transforms.interpolation:
+            raise ValueError(
+                f"dataset.cache.interpolation: expected {self.transforms.interpolation}, that of "
+                f"transforms; got {cache.interpolation}"
+            )
+        if self.transforms.decode != "exact":
+            raise ValueError(
+                "transforms.decode: expected exact while dataset.cache is on, because cached "
+                f"pictures are decoded so; got {self.transforms.decode}. Change it, or set "
+                "dataset.cache to null"
+            )
 
     def _refuse_reid_keys(self) -> None:
         for key, value, expected in (

@@ -1,15 +1,21 @@
-"""Stage prepare: make data/index/<name>, one checked row a picture."""
+"""Stage prepare: make data/index/<name>, one checked row a picture, and resize the pictures.
+
+They are resized where `dataset.cache` is on, into data/cached/<name>, which is no out of DVC's.
+"""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
+import pandas as pd
 from rich.progress import Progress
 
-from dcal.config import load_config
-from dcal.data.index import build_index, write_index
+from dcal.config import CacheConfig, load_config
+from dcal.data.cached import write_cache
+from dcal.data.index import IndexReport, build_index, write_index
 from dcal.data.raw import raw_root
-from dcal.paths import index_folder
+from dcal.paths import cached_root, index_folder
 from pipelines.guard import leave_with_dvc
 from pipelines.stage import run_stage
 
@@ -17,14 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Read params.yaml, list and decode the pictures, and write the index and its report."""
+    """Read params.yaml, list, decode and resize the pictures, and write index and report."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     dataset = load_config("params.yaml").dataset
+    root = raw_root(dataset)
     with Progress(transient=True) as progress:
         task = progress.add_task("Reading pictures", total=None)
         table, report = build_index(
             dataset,
-            raw_root(dataset),
+            root,
             on_picture=lambda done, total: progress.update(task, completed=done, total=total),
         )
     write_index(index_folder(dataset.name), table, report)
@@ -33,6 +40,24 @@ def main() -> None:
     logger.info("%s: %d %s; %s", dataset.name, report.num_classes, classes, counts)
     for warning in report.warnings:
         logger.warning("warning: %s", warning)
+    if dataset.cache is not None:
+        resize(dataset.cache, table, report, root)
+
+
+def resize(cache: CacheConfig, table: pd.DataFrame, report: IndexReport, root: Path) -> None:
+    """Resize the pictures, unless that was done."""
+    with Progress(transient=True) as progress:
+        task = progress.add_task("Resizing pictures", total=len(table))
+        is_new = write_cache(
+            report.dataset,
+            cache,
+            paths=table["path"].tolist(),
+            root=root,
+            index_digest=report.digest,
+            on_picture=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    folder = cached_root() / report.dataset
+    logger.info("%s: %s", folder, "pictures resized" if is_new else "pictures are up to date")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def make_dataset(**changes: Any) -> DatasetConfig:
         "split_seed": 0,
         "remote": None,
         "allow_partial": False,
+        "cache": None,
         "options": {},
     }
     return DatasetConfig(**{**keys, **changes})

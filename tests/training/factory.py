@@ -71,6 +71,7 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
                 "split_seed": 0,
                 "remote": None,
                 "allow_partial": False,
+                "cache": None,
                 "options": {},
             },
             "transforms": {

@@ -33,6 +33,7 @@ PARAMS: dict[str, Any] = {
         "split_seed": 0,
         "remote": None,
         "allow_partial": False,
+        "cache": None,
         "options": {},
     },
     "transforms": {
