@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -362,7 +362,12 @@ def parse_value(key: str, text: str) -> Any:
     *parents, last = key.split(".")
     section = find_section(Config, parents)
     field = section.model_fields.get(last) if section else None
-    is_text = field is not None and str in (field.annotation, *get_args(field.annotation))
+    # The arguments of a mapping are not what the key holds.
+    is_text = (
+        field is not None
+        and get_origin(field.annotation) is not dict
+        and str in (field.annotation, *get_args(field.annotation))
+    )
     is_quoted = isinstance(value, str) and text[0] in "'\""
     # A folder called 2024 or "a: b" is a name, not a number or a mapping.
     return text if is_text and value is not None and not is_quoted else value

@@ -37,6 +37,12 @@ def test_overrides_change_single_values_of_any_type(params: Path) -> None:
     assert config.seed == 0
 
 
+def test_options_of_a_source_can_be_given_as_a_mapping(params: Path) -> None:
+    assert load_config(params, ["dataset.options={num_classes: 3}"]).dataset.options == {
+        "num_classes": 3
+    }
+
+
 @pytest.mark.parametrize("name", ["../mine", "a/b", "..", "", "/tmp/x"])
 def test_a_dataset_name_that_is_no_folder_name_is_refused(name: str, params: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset\.name: expected letters, digits"):
