@@ -108,7 +108,7 @@ def _to_transform(
 
 def _to_normalised(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:
     to_float = v2.ToDtype(torch.float32, scale=True)
-    return [v2.PILToTensor(), to_float, v2.Normalize(list(mean), list(std))]
+    return [v2.PILToTensor(), to_float, v2.Normalize(list(mean), list(std), inplace=True)]
 
 
 def _require_room(resize: ImageSize, crop: ImageSize, *, key: str) -> None:
