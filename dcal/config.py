@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -45,6 +45,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+Interpolation = Literal["bicubic", "bilinear"]
+
+
+class CacheConfig(Section):
+    """Pictures that `prepare` decodes and resizes once, for loaders to read instead."""
+
+    resize: ImageSize  # (height, width), that of the transforms' first step
+    interpolation: Interpolation
+
+    @field_validator("resize")
+    @classmethod
+    def _has_pixels(cls, resize: tuple[int, int]) -> tuple[int, int]:
+        if min(resize) < 1:
+            raise ValueError("expected a height and a width of at least 1 pixel")
+        return resize
+
+
 class DatasetConfig(Section):
     """Where pictures come from and how they are split."""
 
@@ -60,6 +77,8 @@ class DatasetConfig(Section):
     # true: pictures that cannot be decoded, and counts other than a set's official ones, are
     # left out and counted in a warning; false: they stop prepare
     allow_partial: bool
+    # null: pictures are decoded whenever they are read. Batches are the same bit for bit
+    cache: CacheConfig | None
     options: dict[str, Any]  # keys of the source's own, checked by the source
 
     @property
@@ -88,7 +107,18 @@ class TransformsConfig(Section):
     flip_ratio: Ratio
     color_jitter: Ratio  # brightness, contrast, saturation; 0 = off. The paper uses none
     erase_ratio: Ratio  # chance of random erasing; 0 = off
-    interpolation: Literal["bicubic", "bilinear"]
+    interpolation: Interpolation
+    # reduced: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, where that leaves both sides
+    # twice as long as what it is resized to; quicker, and other pixels
+    decode: Literal["exact", "reduced"]
+
+    def compute_train_resize(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) that a training picture is first resized to."""
+        return self.resize if self.train_crop == "random" else image_size
+
+    def compute_test_resize(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) that a test picture is first resized to."""
+        return self.resize if self.test_crop == "center" else image_size
 
 
 class ModelConfig(Section):
@@ -216,10 +246,31 @@ class Config(Section):
                 f"transforms.pad: expected less than the smaller side of model.image_size, which "
                 f"is {side}, because a crop could be all padding; got {self.transforms.pad}"
             )
+        if self.dataset.cache is not None:
+            self._check_cache(self.dataset.cache)
         if self.dataset.kind == "fgvc":
             self._refuse_reid_keys()
         self._check_identity_batches()
         return self
+
+    def _check_cache(self, cache: CacheConfig) -> None:
+        resize = self.transforms.compute_train_resize(self.model.image_size)
+        if cache.resize != resize:
+            raise ValueError(
+                f"dataset.cache.resize: expected {list(resize)}, the (height, width) that training "
+                f"pictures are first resized to; got {list(cache.resize)}"
+            )
+        if cache.interpolation != self.transforms.interpolation:
+            raise ValueError(
+                f"dataset.cache.interpolation: expected {self.transforms.interpolation}, that of "
+                f"transforms; got {cache.interpolation}"
+            )
+        if self.transforms.decode != "exact":
+            raise ValueError(
+                "transforms.decode: expected exact while dataset.cache is on, because cached "
+                f"pictures are decoded so; got {self.transforms.decode}. Change it, or set "
+                "dataset.cache to null"
+            )
 
     def _refuse_reid_keys(self) -> None:
         for key, value, expected in (
@@ -311,7 +362,12 @@ def parse_value(key: str, text: str) -> Any:
     *parents, last = key.split(".")
     section = find_section(Config, parents)
     field = section.model_fields.get(last) if section else None
-    is_text = field is not None and str in (field.annotation, *get_args(field.annotation))
+    # The arguments of a mapping are not what the key holds.
+    is_text = (
+        field is not None
+        and get_origin(field.annotation) is not dict
+        and str in (field.annotation, *get_args(field.annotation))
+    )
     is_quoted = isinstance(value, str) and text[0] in "'\""
     # A folder called 2024 or "a: b" is a name, not a number or a mapping.
     return text if is_text and value is not None and not is_quoted else value

@@ -83,10 +83,16 @@ def _follow(root: type[BaseModel], location: Sequence[int | str]) -> tuple[list[
         keys.append(part)
         if _is_section(place):
             field = place.model_fields.get(str(part))
-            place = field.annotation if field else None
+            place = _without_null(field.annotation) if field else None
         else:
             place = get_args(place)[-1] if get_origin(place) in (dict, list) else None
     return keys, place
+
+
+def _without_null(annotation: Any) -> Any:
+    """Return the section of `Section | None`, and any other annotation as it is."""
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    return members[0] if len(members) == 1 and _is_section(members[0]) else annotation
 
 
 def _list_tags(member: Any) -> list[Any]:
@@ -120,8 +126,9 @@ def _suggestion(root: type[BaseModel], location: Sequence[int | str]) -> str:
 def _dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _dotted_keys(field.annotation, f"{prefix}{name}.")
+        below = _without_null(field.annotation)
+        if _is_section(below):
+            yield from _dotted_keys(below, f"{prefix}{name}.")
 
 
 def name_keys(section: type[BaseModel]) -> str:

@@ -43,6 +43,14 @@ def index_folder(dataset_name: str) -> Path:
     return Path("data/index") / dataset_name
 
 
+def cached_root() -> Path:
+    """Return the folder of resized pictures, a folder a data set, in the work root.
+
+    In a temporary experiment of DVC those of the parent repository are used.
+    """
+    return work_root() / "data" / "cached"
+
+
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is renamed, on error it is removed.

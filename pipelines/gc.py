@@ -1,4 +1,4 @@
-"""Show what runs keep beside DVC, and free what the rule lets go (ours).
+"""Show what is kept beside DVC, and free what the rule lets go (ours).
 
     python -m pipelines.gc              the rule, see below
     python -m pipelines.gc 1f0c2a 77ab  these, whatever their age
@@ -7,7 +7,8 @@
 
 Checkpoints go a day after their run has finished, and after thirty days where it was interrupted; a
 run that is being trained keeps them. What MLflow has of a run goes from mlflow-spool/ after thirty
-days; what it does not have stays. DVC's own cache is freed by `dvc gc`.
+days; what it does not have stays. Pictures that prepare resized go thirty days after they were last
+opened; `python -m pipelines.prepare` makes them again. DVC's own cache is freed by `dvc gc`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from dcal.data.cached import KeptCache, list_caches
 from dcal.paths import work_root
 from dcal.tracking.spool import SpoolSummary, list_spools, remove_spool
 from dcal.training.retention import (
@@ -35,10 +37,11 @@ from pipelines.stage import run_command
 
 # Until then a database that was lost can be filled again from the spool.
 SPOOL_SECONDS = KEPT_SECONDS["interrupted"]
+CACHE_SECONDS = KEPT_SECONDS["interrupted"]
 
 
 class Kept(NamedTuple):
-    """What one run keeps in one place."""
+    """What one run, or one data set, keeps in one place."""
 
     what: str
     name: str
@@ -71,10 +74,12 @@ def main(
 
 
 def list_kept() -> list[Kept]:
-    """Return what all runs keep, checkpoints first, the largest first."""
+    """Return what is kept, checkpoints first, resized pictures last, the largest of each first."""
     spools = sorted(list_spools(work_root()), key=lambda spool: spool.num_bytes, reverse=True)
-    return [describe_checkpoints(run) for run in list_kept_runs()] + [
-        describe_spool(spool) for spool in spools
+    return [
+        *(describe_checkpoints(run) for run in list_kept_runs()),
+        *(describe_spool(spool) for spool in spools),
+        *(describe_cache(cache) for cache in list_caches()),
     ]
 
 
@@ -111,6 +116,21 @@ def describe_spool(summary: SpoolSummary) -> Kept:
         refusal is None and idle >= SPOOL_SECONDS,
         refusal,
         partial(free_spool, summary),
+    )
+
+
+def describe_cache(cache: KeptCache) -> Kept:
+    """Describe a data set's resized pictures."""
+    return Kept(
+        "resized pictures",
+        # No run's name begins so.
+        f"cached/{cache.folder.name}",
+        "made by prepare",
+        cache.num_bytes,
+        cache.idle_seconds,
+        cache.idle_seconds >= CACHE_SECONDS,
+        None,
+        cache.free,
     )
 
 
@@ -153,7 +173,8 @@ def build_table(kept: list[Kept], freed: dict[str, int], *, dry_run: bool) -> Ta
         done = "would be freed" if dry_run else "freed" if freed.get(entry.name) else "in use"
         table.add_row(
             entry.what,
-            entry.name[:12],  # of a run key; whole fingerprints
+            # Of a run key; whole fingerprints.
+            entry.name if entry.name.startswith("cached/") else entry.name[:12],
             entry.status,
             format_bytes(entry.num_bytes),
             describe_age(entry.idle_seconds),

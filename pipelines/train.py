@@ -60,6 +60,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
 CODE = (
     "attention",
     # What reads an index and its pictures. What made the index is in the digest of its rows.
+    "data/cached.py",
     "data/datamodule.py",
     "data/dataset.py",
     "data/identities.py",

@@ -37,6 +37,12 @@ def test_overrides_change_single_values_of_any_type(params: Path) -> None:
     assert config.seed == 0
 
 
+def test_options_of_a_source_can_be_given_as_a_mapping(params: Path) -> None:
+    assert load_config(params, ["dataset.options={num_classes: 3}"]).dataset.options == {
+        "num_classes": 3
+    }
+
+
 @pytest.mark.parametrize("name", ["../mine", "a/b", "..", "", "/tmp/x"])
 def test_a_dataset_name_that_is_no_folder_name_is_refused(name: str, params: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset\.name: expected letters, digits"):
@@ -72,6 +78,26 @@ def test_small_numbers_are_numbers_however_they_are_written(text: str, params: P
         (
             "train.images_per_identity=4",
             r"train\.images_per_identity: expected null for an fgvc dataset, .*; got 4",
+        ),
+        (
+            "dataset.cache={resize: [64, 32], interpolation: bicubic}",
+            r"dataset\.cache\.resize: expected \[64, 64\], .*training pictures .*; got \[64, 32\]",
+        ),
+        (
+            "dataset.cache={resize: [64, 64], interpolation: bilinear}",
+            r"dataset\.cache\.interpolation: expected bicubic, that of transforms; got bilinear",
+        ),
+        (
+            "dataset.cache={resize: [64, 0], interpolation: bicubic}",
+            r"dataset\.cache\.resize: expected a height and a width of .* 1 pixel; got \[64, 0\]",
+        ),
+        (
+            "dataset.cache={resize: [64, 64], interpolation: bicubic, interpolate: 1}",
+            r"dataset\.cache\.interpolate: unknown key; did you mean interpolation\?",
+        ),
+        (
+            "transforms.decode=half",
+            r"transforms\.decode: should be 'exact' or 'reduced'; got 'half'",
         ),
         ("model.neck=bnneck", r"model\.neck: expected none for an fgvc dataset, .*; got bnneck"),
         (
@@ -325,3 +351,21 @@ def list_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from list_keys(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+CACHE = "dataset.cache={resize: [72, 80], interpolation: bicubic}"
+
+
+def test_cached_pictures_are_of_the_size_that_training_resizes_to(params: Path) -> None:
+    keys = ["transforms.resize=[72, 80]", "transforms.train_crop=random"]
+    cache = load_config(params, [CACHE, *keys]).dataset.cache
+    assert cache is not None and cache.resize == (72, 80)
+    with pytest.raises(ConfigError, match=r"dataset\.cache\.resize: expected \[64, 64\], "):
+        load_config(params, [CACHE, *keys[:1]])
+
+
+def test_cached_pictures_are_decoded_exactly(params: Path) -> None:
+    keys = ["transforms.resize=[72, 80]", "transforms.train_crop=random"]
+    match = r"transforms\.decode: expected exact while dataset\.cache is on, .*; got reduced"
+    with pytest.raises(ConfigError, match=match):
+        load_config(params, [CACHE, *keys, "transforms.decode=reduced"])

@@ -53,7 +53,7 @@ SOURCES = tuple(
 )
 LOADED_BY_NAME: dict[str, tuple[str, ...]] = {
     "fetch": DRAWN,
-    "prepare": SOURCES,
+    "prepare": (*SOURCES, "dcal/data/sources/_matlab_reader.py"),
     "report": (
         "notebooks/02_rollout.py",
         "notebooks/03_pwca_as_regulariser.py",
@@ -120,7 +120,7 @@ def is_below(path: str, places: list[str]) -> bool:
 
 def list_deps(stage: str) -> list[str]:
     deps: list[str] = read_stages()[stage]["deps"]
-    types = [Path(place).stem for place in LOADED_BY_NAME.get(stage, ())]
+    types = [Path(place).stem for place in LOADED_BY_NAME.get(stage, ()) if place in SOURCES]
     chosen = [dep.replace("${dataset.source_type}", name) for dep in deps for name in types or [""]]
     return list(dict.fromkeys(chosen))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -12,13 +13,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from dcal.config import Config, DatasetConfig
+from dcal.data.cached import CachedPictures, open_cache
 from dcal.data.dataset import DistractorKind, IndexDataset, Sides, list_sides
 from dcal.data.identities import JUNK
 from dcal.data.index import IndexReport, read_index
 from dcal.data.raw import find_raw_root
 from dcal.data.samplers import EpochBatchSampler, EpochSampler, IdentityBatchSampler
-from dcal.data.transforms import build_test_transform, build_train_transform
+from dcal.data.transforms import Transform, build_test_transform, build_train_transform
 from dcal.paths import index_folder
+
+logger = logging.getLogger(__name__)
 
 Loader = DataLoader[dict[str, Any]]
 
@@ -30,6 +34,7 @@ class Pictures:
     table: pd.DataFrame
     report: IndexReport
     root: Path
+    cache: CachedPictures | None = None  # of all rows of the table, resized
 
     def select(self, split: str) -> pd.DataFrame:
         """Return one split's rows; the frame's index is the row in the whole table."""
@@ -59,12 +64,23 @@ class Loaders:
 
 
 def open_pictures(dataset: DatasetConfig) -> Pictures:
-    """Read a data set's index and find its pictures.
+    """Read a data set's index and find its pictures, the resized ones too.
+
+    Where `dataset.cache` is on and there are none that fit, a warning says what to run.
 
     Raises:
         FileNotFoundError: `fetch` or `prepare` has not run, or the user's folder is gone.
     """
-    return open_prepared(dataset.name)
+    pictures = open_prepared(dataset.name)
+    if dataset.cache is None:
+        return pictures
+    cache = open_cache(
+        dataset.name,
+        dataset.cache,
+        index_digest=pictures.report.digest,
+        num_pictures=len(pictures.table),
+    )
+    return replace(pictures, cache=cache)
 
 
 def open_prepared(dataset_name: str) -> Pictures:
@@ -105,6 +121,7 @@ def build_loaders(
         seed=config.seed,
         distractor=_distractor_of_loader(config),
         sides=pictures.list_sides(),
+        cache=_find_cache(pictures, transform, "train"),
     )
     sampler = build_train_sampler(
         pictures.select("train"), config, rank=rank, world_size=world_size
@@ -171,11 +188,27 @@ def build_test_loader(
         transform=transform,
         seed=config.seed,
         sides=pictures.list_sides() if sides is None else sides,
+        cache=_find_cache(pictures, transform, split),
     )
     sampler = EpochBatchSampler(
         len(dataset), batch_size=config.evaluate.batch_size, seed=config.seed, shuffle=False
     )
     return _build_loader(dataset, sampler, config)
+
+
+def _find_cache(pictures: Pictures, transform: Transform, split: str) -> CachedPictures | None:
+    if pictures.cache is None or pictures.cache.serves(transform):
+        return pictures.cache
+    logger.warning(
+        "dataset.cache: holds pictures of %s, %s, but %s pictures are resized to %s, %s, and so "
+        "decoded instead",
+        list(pictures.cache.record.resize),
+        pictures.cache.record.interpolation,
+        split,
+        list(transform.resize),
+        transform.interpolation,
+    )
+    return None
 
 
 def _distractor_of_loader(config: Config) -> DistractorKind | None:

@@ -9,12 +9,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dcal.data.images import load_image
+from dcal.data.cached import CachedPictures
+from dcal.data.index import list_cuts
 from dcal.data.samplers import Key
 from dcal.data.seeds import Stream, combine_seeds, seeded_torch
 from dcal.data.transforms import Transform
@@ -71,12 +74,16 @@ class IndexDataset(Dataset[dict[str, Any]]):
         seed: int,
         distractor: DistractorKind | None = None,
         sides: Sides = NO_SIDES,
+        cache: CachedPictures | None = None,
     ) -> None:
+        self.cache = cache  # of pictures that the transform's first step has been through
         self.root = root
         self.transform = transform
         self.seed = seed
         self.distractor = distractor
-        self._paths = table["path"].tolist()
+        # Not a list: each worker that reads one of its strings gets a copy of the page around it.
+        self._paths = pa.array(table["path"])
+        self._cuts = np.array(list_cuts(table), dtype=np.int64)
         self._labels = table["label"].to_numpy()
         self._rows = table.index.to_numpy()
         self._cameras = find_places(table["camera"], sides.cameras)
@@ -95,7 +102,7 @@ class IndexDataset(Dataset[dict[str, Any]]):
         return len(self._paths)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        """Decode and augment one picture.
+        """Read and augment one picture.
 
         Raises:
             FileNotFoundError: The file is gone since `prepare`.
@@ -134,9 +141,16 @@ class IndexDataset(Dataset[dict[str, Any]]):
         return self._load(self.choose_distractor(key), seeds)
 
     def _load(self, index: int, seeds: np.random.SeedSequence) -> Tensor:
-        image = load_image(self.root / self._paths[index])
+        image = self._read(index)
         with seeded_torch(seeds):
             return self.transform(image)
+
+    def _read(self, index: int) -> Image.Image:
+        cached = None if self.cache is None else self.cache.read(int(self._rows[index]))
+        if cached is not None:
+            return cached
+        path = self.root / self._paths[index].as_py()
+        return self.transform.load(path, cut_bottom=int(self._cuts[index]))
 
     def _seeds(self, stream: Stream, key: Key) -> np.random.SeedSequence:
         epoch, index = key

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from dcal.sentences import to_one_line
 
@@ -24,6 +25,9 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "AVIF", "
 
 # Seen through transparency; product pictures are cut out for a white page.
 BACKGROUND = (255, 255, 255)
+
+_ORIENTATION_TAG = 0x0112  # of EXIF
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # its values that exchange height and width
 
 
 def is_picture(path: Path) -> bool:
@@ -37,8 +41,14 @@ def is_picture(path: Path) -> bool:
     return path.is_file() or not path.exists()
 
 
-def load_image(path: str | Path, *, cut_bottom: int = 0) -> Image.Image:
+def load_image(
+    path: str | Path, *, at_least: tuple[int, int] | None = None, cut_bottom: int = 0
+) -> Image.Image:
     """Decode a whole picture as upright RGB, without the last `cut_bottom` rows of pixels.
+
+    With `at_least`, (height, width) of the upright picture, a JPEG is decoded at the smallest of
+    1/2, 1/4 and 1/8 of its size that keeps both sides as long as that, which is quicker. Where none
+    does, and of other kinds, the picture is decoded as without.
 
     Warnings of Pillow are kept back: they are about metadata, or about pictures between its two
     limits on size, of which the upper one holds here (179 million pixels).
@@ -49,6 +59,9 @@ def load_image(path: str | Path, *, cut_bottom: int = 0) -> Image.Image:
     """
     try:
         with _QUIET.hold(), Image.open(path, formats=_FORMATS) as image:
+            # Rows to be cut away are counted at full size, so such a picture is decoded at it.
+            if at_least is not None and not cut_bottom and isinstance(image, JpegImageFile):
+                _reduce(image, at_least)
             return _cut(_to_rgb(ImageOps.exif_transpose(image)), cut_bottom)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
@@ -98,6 +111,13 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return to_one_line(str(error)) or type(error).__name__
+
+
+def _reduce(image: JpegImageFile, at_least: tuple[int, int]) -> None:
+    height, width = at_least
+    if image.getexif().get(_ORIENTATION_TAG) in _ON_THEIR_SIDE:
+        height, width = width, height
+    image.draft(None, (width, height))
 
 
 def _cut(image: Image.Image, num_rows: int) -> Image.Image:

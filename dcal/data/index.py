@@ -65,6 +65,11 @@ class IndexReport(Section):
         return len(self.class_names)
 
 
+def list_cuts(table: pd.DataFrame) -> list[int]:
+    """Return for each row how many rows of pixels at the bottom are no part of the picture."""
+    return table["cut_bottom"].tolist() if "cut_bottom" in table else [0] * len(table)
+
+
 def compute_digest(table: pd.DataFrame) -> str:
     """Return a sha256 of the table's content, independent of row order, dtypes and machine."""
     digest = hashlib.sha256()

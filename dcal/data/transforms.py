@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -10,9 +13,33 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from dcal.config import TransformsConfig
+from dcal.data.images import load_image
 
-Transform = Callable[[Image.Image], Tensor]
 ImageSize = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How a picture becomes a model input: decoded by `load`, the rest by a call."""
+
+    steps: Callable[..., Tensor]
+    resize: ImageSize  # (height, width) after the first step
+    interpolation: str  # of that step
+    is_reduced: bool = False  # transforms.decode
+
+    def __call__(self, image: Any) -> Tensor:
+        """Return a decoded picture, or a mask of it, as a model input."""
+        return self.steps(image)
+
+    def load(self, path: str | Path, *, cut_bottom: int = 0) -> Image.Image:
+        """Decode a picture file as far as the first step can tell, without its last rows.
+
+        Raises:
+            FileNotFoundError, OSError: See `load_image`.
+        """
+        height, width = self.resize
+        at_least = (2 * height, 2 * width) if self.is_reduced else None
+        return load_image(path, at_least=at_least, cut_bottom=cut_bottom)
 
 
 def build_train_transform(
@@ -30,15 +57,13 @@ def build_train_transform(
     Raises:
         ValueError: `transforms.resize` is smaller than the model's size and a crop is on.
     """
-    steps: list[torch.nn.Module] = []
+    resize = transforms.compute_train_resize(model_image_size)
+    steps: list[torch.nn.Module] = [build_resize(resize, transforms.interpolation)]
     if transforms.train_crop == "random":
         _require_room(transforms.resize, model_image_size, key="transforms.train_crop")
-        steps += [_resize(transforms.resize, transforms), v2.RandomCrop(model_image_size)]
+        steps.append(v2.RandomCrop(model_image_size))
     elif transforms.train_crop == "pad":
-        crop = v2.RandomCrop(model_image_size, padding=transforms.pad)
-        steps += [_resize(model_image_size, transforms), crop]
-    else:
-        steps.append(_resize(model_image_size, transforms))
+        steps.append(v2.RandomCrop(model_image_size, padding=transforms.pad))
     if transforms.flip_ratio:
         steps.append(v2.RandomHorizontalFlip(transforms.flip_ratio))
     if transforms.color_jitter:
@@ -47,7 +72,7 @@ def build_train_transform(
     steps += _to_normalised(mean, std)
     if transforms.erase_ratio:
         steps.append(v2.RandomErasing(transforms.erase_ratio))
-    return v2.Compose(steps)
+    return _to_transform(steps, resize, transforms)
 
 
 def build_test_transform(
@@ -62,22 +87,29 @@ def build_test_transform(
     Raises:
         ValueError: `transforms.resize` is smaller than the model's size and a crop is on.
     """
-    steps: list[torch.nn.Module] = []
+    resize = transforms.compute_test_resize(model_image_size)
+    steps: list[torch.nn.Module] = [build_resize(resize, transforms.interpolation)]
     if transforms.test_crop == "center":
         _require_room(transforms.resize, model_image_size, key="transforms.test_crop")
-        steps += [_resize(transforms.resize, transforms), v2.CenterCrop(model_image_size)]
-    else:
-        steps.append(_resize(model_image_size, transforms))
-    return v2.Compose([*steps, *_to_normalised(mean, std)])
+        steps.append(v2.CenterCrop(model_image_size))
+    return _to_transform([*steps, *_to_normalised(mean, std)], resize, transforms)
 
 
-def _resize(size: ImageSize, transforms: TransformsConfig) -> v2.Resize:
-    return v2.Resize(size, interpolation=InterpolationMode(transforms.interpolation))
+def build_resize(size: ImageSize, interpolation: str) -> v2.Resize:
+    """Build the first step of all transforms; a picture of that size already passes unchanged."""
+    return v2.Resize(size, interpolation=InterpolationMode(interpolation))
+
+
+def _to_transform(
+    steps: list[torch.nn.Module], resize: ImageSize, transforms: TransformsConfig
+) -> Transform:
+    is_reduced = transforms.decode == "reduced"
+    return Transform(v2.Compose(steps), resize, transforms.interpolation, is_reduced)
 
 
 def _to_normalised(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:
     to_float = v2.ToDtype(torch.float32, scale=True)
-    return [v2.PILToTensor(), to_float, v2.Normalize(list(mean), list(std))]
+    return [v2.PILToTensor(), to_float, v2.Normalize(list(mean), list(std), inplace=True)]
 
 
 def _require_room(resize: ImageSize, crop: ImageSize, *, key: str) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dcal.data.images import PICTURE_SUFFIXES, is_picture, load_image
+from dcal.data.images import PICTURE_SUFFIXES, is_picture
 from dcal.data.transforms import Transform
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def read_batches(
 
 
 def _load(path: Path, transform: Transform) -> Tensor:
-    return transform(load_image(path))
+    return transform(transform.load(path))
 
 
 def _describe(path: Path, folder: Path) -> tuple[str, int, int]:

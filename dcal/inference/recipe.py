@@ -89,11 +89,15 @@ def build_transform(model: DCAL) -> Transform:
 def describe_recipe(model: DCAL, path: str | Path, *, flip: bool = False) -> Recipe:
     """Return the recipe of a loaded model's embeddings; its card says how pictures are prepared."""
     preprocessing = model.card["preprocessing"]
+    transforms = model.card["config"]["transforms"]
+    prepared = _select(transforms, _TRANSFORM_KEYS)
+    prepared |= {name: list(preprocessing[name]) for name in ("mean", "std")}
+    if transforms["decode"] != "exact":  # which recipes do not tell, older ones among them
+        prepared["decode"] = transforms["decode"]
     return Recipe(
         model_digest=compute_file_digest(path),
         model=_select(model.card["config"]["model"], _MODEL_KEYS),
-        preprocessing=_select(model.card["config"]["transforms"], _TRANSFORM_KEYS)
-        | {name: list(preprocessing[name]) for name in ("mean", "std")},
+        preprocessing=prepared,
         flip=flip,
     )
 

@@ -84,7 +84,10 @@ def load_model(path: str | Path) -> DCAL:
         config = ModelConfig.model_validate({**card["config"]["model"], "weights": "none"})
         num_classes = len(card["class_names"])
         sides = {f"num_{name}": len(known) for name, known in card.get("sides", {}).items()}
-    except (KeyError, TypeError, ValidationError) as error:
+        if "transforms" in card["config"]:
+            # A model from before there was such a key was shown exact pictures.
+            card["config"]["transforms"].setdefault("decode", "exact")
+    except (AttributeError, KeyError, TypeError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{path.with_suffix('.json')}: not the card of a model of this version ({reason}); "

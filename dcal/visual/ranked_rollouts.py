@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dcal.data.images import load_image
 from dcal.data.transforms import Transform
 from dcal.models.dcal import DCAL
 from dcal.visual.attention_maps import enlarge, paint_rollout
@@ -57,7 +56,7 @@ def _paint(
     num_blocks: int | None,
 ) -> list[np.ndarray]:
     assert all(path is not None for path in paths)
-    images = torch.stack([transform(load_image(path)) for path in paths if path is not None])
+    images = torch.stack([transform(transform.load(path)) for path in paths if path is not None])
     rollouts = model.rollout(images.to(device), num_blocks).float().cpu().numpy()
     settings = model.card["preprocessing"]
     mean, std = (torch.tensor(settings[key])[:, None, None] for key in ("mean", "std"))

@@ -23,6 +23,7 @@ def make_dataset(**changes: Any) -> DatasetConfig:
         "split_seed": 0,
         "remote": None,
         "allow_partial": False,
+        "cache": None,
         "options": {},
     }
     return DatasetConfig(**{**keys, **changes})
@@ -43,6 +44,7 @@ def make_config(**changes: Any) -> Config:
             "color_jitter": 0.3,
             "erase_ratio": 0.5,
             "interpolation": "bicubic",
+            "decode": "exact",
         },
         "model": {
             "backbone": "dcal_pico",

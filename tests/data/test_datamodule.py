@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dcal.data import datamodule
 from dcal.data.datamodule import (
     Loader,
     Pictures,
@@ -20,6 +22,7 @@ from dcal.data.fetching import fetch_dataset
 from dcal.data.index import write_index
 from dcal.data.indexing import build_index
 from dcal.data.raw import raw_root
+from dcal.data.transforms import Transform
 from tests.data.factory import make_config, make_dataset, write_folder
 
 COUNTS = {"train": {"a": 9, "b": 7}, "test": {"a": 3, "b": 2}}
@@ -129,3 +132,18 @@ def test_pictures_are_opened_from_the_index_and_the_users_folder(
     pd.testing.assert_index_equal(
         pictures.select("test").index, pictures.table.index[pictures.table["split"] == "test"]
     )
+
+
+def test_workers_outlive_an_epoch_and_compute_on_one_thread_each(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(image: Any) -> torch.Tensor:
+        return torch.tensor([os.getpid(), torch.get_num_threads()])
+
+    transform = Transform(tell, resize=(20, 28), interpolation="bicubic")
+    monkeypatch.setattr(datamodule, "build_train_transform", lambda *_, **__: transform)
+    config = make_config(train={"workers": 2})
+    loader = build_loaders(pictures, config, mean=MEAN, std=STD).train
+    told = torch.cat([batch["image"] for batch in _iterate(loader, epochs=3)])
+    assert len(told[:, 0].unique()) == 2 and os.getpid() not in told[:, 0]
+    assert told[:, 1].unique().tolist() == [1]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from dcal.data.dataset import IndexDataset, Sides, list_sides
-from dcal.data.transforms import build_train_transform
+from dcal.data.transforms import Transform, build_train_transform
 from tests.data.factory import make_config
 
 LABELS = [0, 0, 0, 1, 1, 2]
@@ -22,6 +22,9 @@ LABELS = [0, 0, 0, 1, 1, 2]
 
 def _to_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+TO_TENSOR = Transform(_to_tensor, resize=(8, 10), interpolation="bicubic")
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def table(tmp_path: Path) -> pd.DataFrame:
 
 
 def _make(table: pd.DataFrame, root: Path, **changes: Any) -> IndexDataset:
-    keys: dict[str, Any] = {"root": root, "transform": _to_tensor, "seed": 0}
+    keys: dict[str, Any] = {"root": root, "transform": TO_TENSOR, "seed": 0}
     return IndexDataset(table, **{**keys, **changes})
 
 

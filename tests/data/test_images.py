@@ -138,3 +138,55 @@ def test_a_drawing_program_named_jpg_is_not_run(tmp_path: Path) -> None:
 def test_pictures_are_known_by_suffix_in_any_case() -> None:
     names = ["a.JPG", "b.jpeg", "c.Png", ".d.jpg", "._e.jpg", "Thumbs.db", "f.jpg.txt", "g"]
     assert [name for name in names if is_picture(Path(name))] == ["a.JPG", "b.jpeg", "c.Png"]
+
+
+def _write_photograph(path: Path, *, size: tuple[int, int], orientation: int | None = None) -> None:
+    height, width = size
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 256], -1)
+    image = Image.fromarray(pixels.astype(np.uint8))
+    exif = image.getexif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    image.save(path, quality=90, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "scale"),
+    [((30, 20), 8), ((31, 20), 4), ((30, 27), 4), ((61, 50), 2), ((121, 1), 1), ((1, 106), 1)],
+)
+def test_a_jpeg_is_reduced_as_far_as_both_sides_allow(
+    tmp_path: Path, at_least: tuple[int, int], scale: int
+) -> None:
+    _write_photograph(tmp_path / "a.jpg", size=(240, 211))
+    height, width = -(-240 // scale), -(-211 // scale)
+    image = load_image(tmp_path / "a.jpg", at_least=at_least)
+    assert (image.mode, image.size) == ("RGB", (width, height))
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_a_side_is_that_of_the_upright_picture(tmp_path: Path, orientation: int | None) -> None:
+    _write_photograph(tmp_path / "a.jpg", size=(240, 64), orientation=orientation)
+    whole = load_image(tmp_path / "a.jpg")
+    width, height = whole.size
+    reduced = load_image(tmp_path / "a.jpg", at_least=(height // 2, width // 2))
+    assert reduced.size == (width // 2, height // 2)
+    smaller = np.asarray(whole.resize(reduced.size, Image.Resampling.BOX)).astype(int)
+    assert np.abs(np.asarray(reduced).astype(int)[..., :2] - smaller[..., :2]).mean() < 8
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.bmp"])
+def test_what_cannot_be_reduced_is_decoded_bit_for_bit(tmp_path: Path, name: str) -> None:
+    _write_photograph(tmp_path / name, size=(99, 120))
+    # Half of 99 rows would be one too few; other kinds are never reduced.
+    at_least = (50, 60) if name == "a.jpg" else (1, 1)
+    reduced = load_image(tmp_path / name, at_least=at_least)
+    assert np.array_equal(np.asarray(reduced), _pixels(tmp_path / name))
+
+
+def test_a_cut_jpeg_is_an_error_at_any_scale(tmp_path: Path) -> None:
+    _write_photograph(tmp_path / "a.jpg", size=(240, 240))
+    path = tmp_path / "a.jpg"
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(OSError, match="cannot be decoded"):
+        load_image(path, at_least=(30, 30))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def _make_section(**changes: Any) -> TransformsConfig:
         "color_jitter": 0.0,
         "erase_ratio": 0.0,
         "interpolation": "bicubic",
+        "decode": "exact",
     }
     return TransformsConfig(**{**keys, **changes})
 
@@ -101,3 +103,30 @@ def test_a_crop_larger_than_the_resize_is_refused_with_both_sizes(size: tuple[in
     with pytest.raises(ValueError, match=match):
         build_test_transform(_make_section(test_crop="center"), size, mean=MEAN, std=STD)
     assert _train(size).shape == (3, *size)
+
+
+def test_reduced_decoding_leaves_twice_what_the_first_step_resizes_to(tmp_path: Path) -> None:
+    image = Image.new("RGB", (400, 240))
+    image.save(tmp_path / "a.jpg")
+    for decode, resize, size in (
+        ("exact", (20, 28), (400, 240)),
+        ("reduced", (20, 28), (100, 60)),
+        ("reduced", (60, 28), (200, 120)),
+        ("reduced", (61, 28), (400, 240)),
+    ):
+        section = _make_section(decode=decode, resize=resize, test_crop="center")
+        test = build_test_transform(section, (10, 24), mean=MEAN, std=STD)
+        assert test.load(tmp_path / "a.jpg").size == size
+        # Without a crop the first step is straight to the model's size.
+        train = build_train_transform(section, resize, mean=MEAN, std=STD)
+        assert train.load(tmp_path / "a.jpg").size == size
+
+
+def test_reduced_decoding_changes_no_bit_where_nothing_can_be_reduced(tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "a.jpg")
+    transforms = [
+        build_test_transform(_make_section(decode=decode), (11, 24), mean=MEAN, std=STD)
+        for decode in ("exact", "reduced")
+    ]
+    one, other = (transform(transform.load(tmp_path / "a.jpg")) for transform in transforms)
+    assert torch.equal(one, other)

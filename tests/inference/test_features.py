@@ -184,6 +184,19 @@ def test_a_recipe_changes_with_the_weights_the_read_out_and_the_preprocessing(
     assert "std" in told[1] and "readout" in told[2] and "interpolation" in told[3]
 
 
+def test_a_recipe_tells_of_reduced_decoding_and_older_cards_mean_exact(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "a" / "model.safetensors")
+    reduced = write_model(tmp_path / "b" / "model.safetensors", transforms={"decode": "reduced"})
+    exact = open_embedder(path)[2]
+    told = exact.describe_difference(open_embedder(reduced)[2])
+    assert told is not None and "preprocessing: decode None then, reduced now" in told
+    card = path.with_suffix(".json")
+    card.write_text(card.read_text().replace('"decode": "exact",', ""))
+    assert '"decode"' not in card.read_text()
+    _, transform, recipe = open_embedder(path)
+    assert not transform.is_reduced and exact.describe_difference(recipe) is None
+
+
 def test_training_settings_do_not_change_a_recipe(tmp_path: Path) -> None:
     one = write_model(tmp_path / "a" / "model.safetensors")
     other = write_model(

@@ -23,6 +23,7 @@ TRANSFORMS = {
     "color_jitter": 0.0,
     "erase_ratio": 0.0,
     "interpolation": "bicubic",
+    "decode": "exact",
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from dcal.paths import work_root
+from dcal.paths import cached_root, work_root
 from dcal.tracking.journal import Journal
 from dcal.tracking.spool import Spool, State, spool_root
 from dcal.training.retention import DAY_SECONDS, list_kept_runs
@@ -135,3 +135,26 @@ def test_where_nothing_can_be_written_what_is_kept_is_shown(
     assert "aaaa" in said and "bbbb" in said and "freed 0 bytes" in said
     with pytest.raises(WriteError, match="read-only"):
         gc.main(["aaaa"])
+
+
+def make_cache(name: str, *, idle_days: float = 0.0) -> Path:
+    folder = cached_root() / name
+    folder.mkdir(parents=True)
+    then = time.time() - idle_days * DAY_SECONDS
+    for file in ("pixels.bin", "pixels.json"):
+        (folder / file).write_bytes(b"x" * 600)
+        os.utime(folder / file, (then, then))
+    return folder
+
+
+def test_resized_pictures_go_a_month_after_they_were_last_opened(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_run("aaaa", is_finished=False)
+    old, new = make_cache("mine_of_old", idle_days=31), make_cache("mine", idle_days=29)
+    gc.main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cached/mine_of_old" in said and "1 kB" in said and "freed 1 kB" in said
+    assert (old.exists(), new.exists()) == (False, True)
+    gc.main(["cached/mine"])
+    assert not new.exists() and len(list_kept_runs()) == 1

@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from dcal.config import CacheConfig
 from dcal.models.backbone import create_backbone, get_normalisation
 from dcal.tracking import read_run_record
 from dcal.training.checkpoints import list_folders
@@ -39,6 +40,17 @@ def test_parameters_data_and_seed_make_another_run():
 
 def test_how_a_run_is_watched_does_not_make_it_another():
     assert fingerprint(workers=2, log_every=7, checkpoint_minutes=5.0) == fingerprint()
+
+
+def test_cached_pictures_change_no_fingerprint_and_reduced_decoding_does() -> None:
+    config = make_run_config()
+    cache = CacheConfig(resize=(16, 24), interpolation="bicubic")
+    for changed, is_same in (
+        ({"dataset": config.dataset.model_copy(update={"cache": cache})}, True),
+        ({"transforms": config.transforms.model_copy(update={"decode": "reduced"})}, False),
+    ):
+        other = compute_run_fingerprint(config.model_copy(update=changed), data_digest="d")
+        assert (other == fingerprint()) == is_same
 
 
 def test_the_bytes_of_the_starting_weights_count_not_their_name_alone(tmp_path: Path):

@@ -71,6 +71,7 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
                 "split_seed": 0,
                 "remote": None,
                 "allow_partial": False,
+                "cache": None,
                 "options": {},
             },
             "transforms": {
@@ -82,6 +83,7 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
                 "color_jitter": 0.0,
                 "erase_ratio": 0.0,
                 "interpolation": "bicubic",
+                "decode": "exact",
             },
             "model": {**DEFAULTS, **pico, **(model or {})},
             "loss": {**LOSS, **(loss or {})},

@@ -33,6 +33,7 @@ PARAMS: dict[str, Any] = {
         "split_seed": 0,
         "remote": None,
         "allow_partial": False,
+        "cache": None,
         "options": {},
     },
     "transforms": {
@@ -44,6 +45,7 @@ PARAMS: dict[str, Any] = {
         "color_jitter": 0.0,
         "erase_ratio": 0.0,
         "interpolation": "bicubic",
+        "decode": "exact",
     },
     "model": {
         "backbone": "dcal_pico",

@@ -41,6 +41,7 @@ def make_veri(views: str | None = None, **changes: Any) -> DatasetConfig:
         "source_type": "veri",
         "val_ratio": 0.0,
         "allow_partial": True,
+        "cache": None,
         **changes,
     }
     return make_dataset(options={"views": views}, **keys)
