@@ -7,12 +7,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import pytest
+
+from dcal.data.download import download
 from dcal.data.remote_file import Download
 
 # Begins like a .tgz and does not repeat itself, so that misplaced bytes are wrong ones.
 CONTENT = b"\x1f\x8b\x08\0" + hashlib.shake_256(b"content").digest(199_996)
 WRONG = b"\x1f\x8b\x08\0" + hashlib.shake_256(b"wrong").digest(199_996)
+PART = ".a.tgz.part"
 PAGE = b"\n<!DOCTYPE html><html><title>Sign in</title></html>"
 
 
@@ -227,3 +232,18 @@ def make_item(*servers: FaultyServer, num_bytes: int | None = len(CONTENT)) -> D
         checksum=f"sha256:{hashlib.sha256(CONTENT).hexdigest()}",
         num_bytes=num_bytes,
     )
+
+
+def list_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fail(item: Download, folder: Path) -> str:
+    """Return the one sentence that a download ends with."""
+    with pytest.raises(ConnectionError) as raised:
+        download(item, folder)
+    said = str(raised.value)
+    assert said.startswith("a.tgz could not be downloaded (")
+    assert said.endswith("or get a.tgz by other means and set dataset.source to it")
+    assert "\n" not in said
+    return said

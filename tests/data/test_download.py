@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
-import logging
-import os
 import re
-import resource
-import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from requests.adapters import HTTPAdapter
 
 from dcal.config import DatasetConfig
-from dcal.data import transfer
-from dcal.data.download import MAX_FAILURES, download
+from dcal.data.download import MAX_FAILURES, download, verify
 from dcal.data.fetching import fetch_dataset
-from dcal.data.remote_file import Download, verify
 from dcal.data.sources import cub
 from dcal.write_errors import WriteError
 from tests.damage import few, many
@@ -41,17 +24,18 @@ from tests.data.factory import make_dataset, write_tar
 from tests.data.faulty_server import (
     CONTENT,
     PAGE,
+    PART,
     WRONG,
     Fault,
     FaultyServer,
     answer,
     drop_after,
-    fall_silent_after,
+    fail,
     hang_up,
     healthy,
+    list_names,
     make_item,
     refuse_ranges,
-    say_nothing,
     send_chunks,
     send_chunks_and_drop,
     send_range_from,
@@ -60,51 +44,9 @@ from tests.data.faulty_server import (
     send_without_length,
     send_wrong_bytes,
     serve,
-    trickle,
 )
 
-PART = ".a.tgz.part"
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with serve() as served:
-        yield served
-
-
-@pytest.fixture
-def mirror() -> Iterator[FaultyServer]:
-    with serve() as served:
-        yield served
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the waits between attempts, none of which is waited."""
-    waited: list[float] = []
-    monkeypatch.setattr("dcal.data.download.sleep", waited.append)
-    return waited
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "READ_SECONDS", 0.3)
-    monkeypatch.setattr(transfer, "SPEED_SECONDS", 0.1)
-
-
-def list_names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def fail(item: Download, folder: Path) -> str:
-    """Return the one sentence that a download ends with."""
-    with pytest.raises(ConnectionError) as raised:
-        download(item, folder)
-    said = str(raised.value)
-    assert said.startswith("a.tgz could not be downloaded (")
-    assert said.endswith("or get a.tgz by other means and set dataset.source to it")
-    assert "\n" not in said
-    return said
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 def test_a_download_is_verified_and_not_repeated(server: FaultyServer, tmp_path: Path) -> None:
@@ -219,29 +161,6 @@ def test_no_address_at_all_is_said(tmp_path: Path) -> None:
         download(make_item(), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["http://[", "ftp://127.0.0.1/a", "nonsense", "http://.x/", "http://" + "a" * 70 + "/"],
-)
-def test_an_address_that_is_none_is_told_at_once(
-    address: str, tmp_path: Path, waits: list[float]
-) -> None:
-    said = fail(replace(make_item(), urls=(address,)), tmp_path)
-    assert f"({address}: no connection (" in said
-    assert waits == []
-
-
-def test_a_server_that_is_not_there_is_told_in_its_systems_words(tmp_path: Path) -> None:
-    with serve() as gone:
-        item = make_item(gone)
-    words = f"{item.urls[0]}: no connection (Connection refused)"
-    assert words in fail(item, tmp_path)
-    try:
-        raise FileNotFoundError("what a caller deals with")
-    except FileNotFoundError:
-        assert words in fail(item, tmp_path)
-
-
 # Each with what is said if it never stops, or None where the right bytes come all the same.
 FAULTS: dict[str, tuple[Fault, str | None]] = {
     "drop": (drop_after(1000), "the connection broke"),
@@ -304,40 +223,6 @@ def test_each_fault_ends_well_or_with_one_sentence_and_a_rerun_finishes(
     assert list_names(tmp_path) == ["a.tgz"]
 
 
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    "fault, words",
-    [
-        (say_nothing, r"no connection \(nothing came in time\)"),
-        (fall_silent_after(1000), r"the connection broke \(nothing came in time\)"),
-        (trickle, r"only \d+ bytes came in 0 s"),
-    ],
-)
-def test_a_silent_or_trickling_server_is_left_for_the_mirror(
-    fault: Fault,
-    words: str,
-    server: FaultyServer,
-    mirror: FaultyServer,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    server.script = [fault] * 50
-    assert download(make_item(server, mirror), tmp_path).read_bytes() == CONTENT
-    assert MAX_FAILURES <= len(server.asked) < 50
-    assert re.search(f"{re.escape(server.url)}: {words}; not asked again now", caplog.text)
-    assert server.num_sent + mirror.num_sent >= len(CONTENT)
-
-
-@pytest.mark.usefixtures("impatient")
-def test_bytes_that_trickle_are_no_progress(
-    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dcal.data.download.MIN_PROGRESS_BYTES", 1)
-    server.script = [trickle] * 50
-    assert "only " in fail(make_item(server), tmp_path)
-    assert len(server.asked) == MAX_FAILURES
-
-
 def test_wrong_bytes_of_several_attempts_are_fetched_once_more_from_zero(
     server: FaultyServer, tmp_path: Path
 ) -> None:
@@ -374,90 +259,6 @@ def test_a_server_without_ranges_does_not_shorten_what_is_there(
     assert (tmp_path / PART).read_bytes() == CONTENT[:150_000]
 
 
-def test_a_wait_that_the_server_asks_for_is_kept_up_to_a_bound(
-    server: FaultyServer, tmp_path: Path, waits: list[float]
-) -> None:
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    for text in ("7", soon, "99999999999", "-5"):
-        server.script.append(answer(503, Retry_After=text))
-    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
-    assert waits[0] == 7.0 and 20 < waits[1] <= 30 and waits[2:] == [60.0, 8.0]
-
-
-@pytest.mark.parametrize("text", ["soon", "", "1e3", "Mon, 01 Jan 0001 00:00:00 -0000", "\xb2"])
-def test_a_wait_that_cannot_be_read_is_ours(
-    text: str, server: FaultyServer, tmp_path: Path, waits: list[float]
-) -> None:
-    server.script = [answer(503, Retry_After=text)]
-    download(make_item(server), tmp_path)
-    assert waits == [1.0]
-
-
-def test_redirects_are_followed_and_the_range_goes_along(
-    server: FaultyServer, mirror: FaultyServer, tmp_path: Path
-) -> None:
-    (tmp_path / PART).write_bytes(CONTENT[:70_000])
-    server.script = [answer(302, Location="/elsewhere"), answer(307, Location=mirror.url)]
-    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
-    assert mirror.asked == ["bytes=70000-"]
-
-
-@pytest.mark.parametrize(
-    "location, words",
-    [
-        ("/again", "sends on more than 10 times"),
-        ("http://[", "no connection ("),
-        ("ftp://127.0.0.1/a", "no connection ("),
-    ],
-)
-def test_redirects_that_lead_nowhere_end(
-    location: str, words: str, server: FaultyServer, tmp_path: Path
-) -> None:
-    server.script = [answer(302, Location=location)] * 50
-    assert words in fail(make_item(server), tmp_path)
-    assert len(server.asked) <= 11
-
-
-class _Secure(HTTPAdapter):
-    """Stand in for https: ask the server of this machine, and keep the address."""
-
-    def __init__(self, server: FaultyServer) -> None:
-        super().__init__()
-        self.place = f"http://127.0.0.1:{server.server_port}"
-
-    def send(self, request: requests.PreparedRequest, **options: object) -> requests.Response:
-        inner = request.copy()
-        assert request.url is not None
-        inner.url = request.url.replace("https://secure.test", self.place)
-        response = super().send(inner, **options)
-        response.url, response.request = request.url, request
-        return response
-
-
-@pytest.mark.parametrize("target, is_followed", [("https://secure.test/b", True), (None, False)])
-def test_https_is_not_left_for_http(
-    target: str | None,
-    is_followed: bool,
-    server: FaultyServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    prepare = requests.Session.__init__
-
-    def mount(session: requests.Session) -> None:
-        prepare(session)
-        session.mount("https://secure.test", _Secure(server))
-
-    monkeypatch.setattr(requests.Session, "__init__", mount)
-    server.script = [answer(302, Location=target or server.url)]
-    item = replace(make_item(), urls=("https://secure.test/a",))
-    if is_followed:
-        assert download(item, tmp_path).read_bytes() == CONTENT
-    else:
-        assert "sends on from https down to http)" in fail(item, tmp_path)
-        assert len(server.asked) == 1
-
-
 def test_a_size_that_is_not_known_is_the_announced_one(
     server: FaultyServer, tmp_path: Path
 ) -> None:
@@ -492,133 +293,6 @@ def test_a_part_that_is_too_long_or_wrong_is_started_over(
     assert path.read_bytes() == CONTENT
     # Of an unknown size, it might have been a beginning.
     assert server.asked == ([""] if num_bytes else [f"bytes={len(part)}-", ""])
-
-
-def test_a_second_process_is_told_and_changes_nothing(server: FaultyServer, tmp_path: Path) -> None:
-    with open(tmp_path / PART, "wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match="another process is downloading into it; wait until"):
-            download(make_item(server), tmp_path)
-    assert server.asked == []
-    assert list_names(tmp_path) == [PART]
-    download(make_item(server), tmp_path)
-
-
-def test_a_part_that_its_holder_removes_while_we_wait_for_it_is_not_written_to(
-    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock = fcntl.flock
-    turns = iter([(tmp_path / PART).unlink])
-
-    def lock_late(handle: int, operation: int) -> None:
-        next(turns, lambda: None)()
-        lock(handle, operation)
-
-    monkeypatch.setattr(fcntl, "flock", lock_late)
-    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
-
-
-def test_a_disk_without_locks_is_no_hindrance(
-    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(handle: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
-
-
-def test_writes_that_take_only_a_little_at_a_time_lose_nothing(
-    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda handle, data, at: write(handle, data[:999], at))
-    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
-    assert server.asked == [""]
-
-
-def test_too_little_space_is_said_before_the_download(
-    server: FaultyServer, mirror: FaultyServer, tmp_path: Path
-) -> None:
-    huge = replace(make_item(server), num_bytes=10**18)
-    with pytest.raises(OSError, match=r"a\.tgz needs 1\.0 EB more, .* are free; make"):
-        download(huge, tmp_path)
-    assert server.asked == []
-
-
-def test_space_is_needed_only_for_what_is_missing(
-    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=50_000))
-    with pytest.raises(OSError, match=r"needs 200\.0 kB more, 50\.0 kB are free"):
-        download(make_item(server, num_bytes=None), tmp_path)
-    (tmp_path / PART).write_bytes(CONTENT[:150_000])
-    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
-
-
-def run_download(
-    item: Download, folder: Path, repository: Path, prepare: str = ""
-) -> subprocess.Popen[str]:
-    code = f"{prepare}\nfrom dcal.data.download import *; from pathlib import Path; import sys\n"
-    code += f"try: download({item!r}, Path({str(folder)!r}))\n"
-    code += "except OSError as error: sys.exit(f'{type(error).__name__}: {error}')"
-    return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=repository, stderr=subprocess.PIPE, text=True
-    )
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_download_goes_on_where_it_was(
-    number: signal.Signals, server: FaultyServer, tmp_path: Path, repository: Path
-) -> None:
-    server.script = [fall_silent_after(150_000)]
-    with run_download(make_item(server), tmp_path, repository) as process:
-        part = tmp_path / PART
-        deadline = time.perf_counter() + 60
-        while not part.exists() or part.stat().st_size < 150_000:
-            assert process.poll() is None and time.perf_counter() < deadline
-            time.sleep(0.01)
-        process.send_signal(number)
-        process.communicate()
-    assert process.returncode != 0
-    assert list_names(tmp_path) == [PART]
-    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
-    assert server.asked == ["", "bytes=150000-"]
-    assert server.num_sent == len(CONTENT)
-
-
-def test_a_disk_that_takes_no_more_is_named_and_the_part_stays(
-    server: FaultyServer, tmp_path: Path, repository: Path
-) -> None:
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))"
-    with run_download(make_item(server), tmp_path, repository, limit) as process:
-        said = process.communicate()[1]
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 150_000
-    assert said.startswith("WriteError: a.tgz could not be written in")
-    assert "a file there may not become that large" in said and said.count("\n") == 1
-    assert (tmp_path / PART).read_bytes() == CONTENT[:150_000]
-    assert download(make_item(server), tmp_path).read_bytes() == CONTENT
-    assert server.asked == ["", "bytes=150000-"]
-
-
-def test_a_bar_is_shown_in_a_terminal_only(
-    server: FaultyServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
-    for variable in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(variable, raising=False)
-    download(make_item(server), tmp_path / "quiet")
-    assert capsys.readouterr() == ("", "")
-    start, end = (record.getMessage() for record in caplog.records)
-    assert start == f"a.tgz: downloading from {server.url} (200.0 kB)"
-    assert end == f"{tmp_path / 'quiet' / 'a.tgz'}: downloaded and verified"
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    download(make_item(server), tmp_path / "shown")
-    assert "a.tgz" in capsys.readouterr().err
 
 
 def test_cub_is_downloaded_verified_and_unpacked(
