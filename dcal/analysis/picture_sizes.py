@@ -68,7 +68,7 @@ def find_enlarged(table: pd.DataFrame, size: InputSize) -> pd.Series:
 
 
 def measure_stretch(table: pd.DataFrame, size: InputSize) -> pd.Series:
-    """Return by what factor, at least 1, resizing makes pictures wider or narrower than they are."""
+    """Return how many times, at least 1, wider or narrower resizing makes each picture."""
     change = table["width"] / table["height"] * size.height / size.width
     return change.where(change >= 1, 1 / change)
 
