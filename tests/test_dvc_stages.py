@@ -45,6 +45,7 @@ LOADED_BY_NAME: dict[str, tuple[str, ...]] = {
     "fetch": DRAWN,
     "prepare": DRAWN,
     "report": (
+        "notebooks/01_tour_of_the_data.py",
         "notebooks/02_rollout.py",
         "notebooks/03_pwca_as_regulariser.py",
         "notebooks/05_ablations.py",
