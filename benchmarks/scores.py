@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dcal.analysis.chance import compute_random_ranking
 from dcal.config import Config
 from dcal.data.datamodule import Loader, Pictures
 from dcal.data.images import load_image
@@ -22,7 +23,7 @@ from dcal.data.neighbours import compute_hsv_histogram, compute_neighbour_accura
 from dcal.inference.embedding import compute_embeddings, list_embedding_branches
 from dcal.models.dcal import DCAL
 from dcal.training.branches import compute_probabilities
-from dcal.training.retrieval import list_scores, match_table, rank_embeddings
+from dcal.training.retrieval import list_scores, rank_embeddings
 from dcal.training.runtime import resolve_runtime
 
 Scores = dict[str, dict[str, float]]
@@ -85,27 +86,7 @@ def compute_chance(pictures: Pictures, config: Config) -> dict[str, float]:
     """Return for each metric what an order drawn at random is expected to score."""
     if config.dataset.kind == "fgvc":
         return {"top1": 1 / len(pictures.report.class_names)}
-    matches = match_table(pictures.select_ranked())
-    shares, precisions = [], []
-    for query in range(matches.num_queries):
-        _, is_junk = matches.find_same(query)
-        num_kept = int((~matches.is_junk).sum() - is_junk.sum())
-        num_positives = int((~is_junk).sum())
-        if num_positives:
-            shares.append(num_positives / num_kept)
-            precisions.append(compute_random_precision(num_positives, num_kept))
-    return {"mean_ap": float(np.mean(precisions)), "cmc_1": float(np.mean(shares))}
-
-
-def compute_random_precision(num_positives: int, num_kept: int) -> float:
-    """Return the expected average precision (rectangle) of a random order.
-
-    With N kept and n positives the picture at rank k is a positive with probability n / N, and then
-    each of the k - 1 before it with (n - 1) / (N - 1).
-    """
-    ranks = np.arange(1, num_kept + 1)
-    others = (num_positives - 1) / max(num_kept - 1, 1)
-    return float(((1 + (ranks - 1) * others) / ranks).mean())
+    return compute_random_ranking(pictures.table)
 
 
 def _score_rankings(embeddings: dict[str, Tensor], table: pd.DataFrame) -> Scores:

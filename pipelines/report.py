@@ -30,9 +30,9 @@ from pipelines.stage import run_stage
 logger = logging.getLogger(__name__)
 
 PAGE = Path("reports/report.html")
-NOTEBOOK_PAGE = Path("reports/02_rollout.html")
-NOTEBOOK = CODE_ROOT / "notebooks/02_rollout.py"
-NOTEBOOK_TITLE = "Rollout by depth"
+NOTEBOOKS = CODE_ROOT / "notebooks"
+# What is told of one run and its data, by notebook; each has a page of its name in reports.
+RUN_NOTEBOOKS = {"01_tour_of_the_data": "Tour of the data", "02_rollout": "Rollout by depth"}
 # What is told of the grids in results/ablate, and of no single run: page, notebook, title.
 GRIDS = Path("results/ablate")
 GRID_PAGES = (
@@ -46,13 +46,13 @@ GALLERY = Path("runs/rollout")
 def main() -> None:
     """Read params.yaml and what the stages left, and write the pages."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    write_pages(PAGE, NOTEBOOK_PAGE, tells_of_grids=True)
+    notebook_pages = [PAGE.with_name(f"{name}.html") for name in RUN_NOTEBOOKS]
+    write_pages(PAGE, *notebook_pages, tells_of_grids=True)
 
 
 def write_pages(
     page: Path,
-    notebook_page: Path,
-    *,
+    *notebook_pages: Path,
     asks_for_pictures: bool = False,
     tells_of_grids: bool = False,
 ) -> None:
@@ -60,19 +60,21 @@ def write_pages(
 
     Args:
         page: The report.
-        notebook_page: That of the rollout by depth.
+        notebook_pages: Those of `RUN_NOTEBOOKS`, in their order.
         asks_for_pictures: Also of a data set whose pictures may not be passed on.
         tells_of_grids: Also the pages of `GRID_PAGES`.
 
     Raises:
         FileNotFoundError: A stage has not run; the message names its file.
-        RuntimeError: The notebook failed.
+        RuntimeError: A notebook failed.
     """
     inputs = replace(read_inputs(), asks_for_pictures=asks_for_pictures)
-    texts = {page: render_report(inputs), notebook_page: render_notebook_page(inputs)}
+    texts = {page: render_report(inputs)}
+    for name, notebook_page in zip(RUN_NOTEBOOKS, notebook_pages, strict=True):
+        texts[notebook_page] = render_notebook_page(inputs, name)
     if tells_of_grids:
         texts |= {
-            Path(place): render_grid_page(NOTEBOOK.with_name(notebook), title)
+            Path(place): render_grid_page(NOTEBOOKS / notebook, title)
             for place, notebook, title in GRID_PAGES
         }
     with write_together(*texts) as temporaries:
@@ -83,11 +85,11 @@ def write_pages(
         logger.info("%s (%.1f MB): open it in a browser", place, len(text.encode()) / 1e6)
 
 
-def render_notebook_page(inputs: ReportInputs) -> str:
-    """Run the notebook on the current directory's results; return its page."""
+def render_notebook_page(inputs: ReportInputs, name: str) -> str:
+    """Run one of `RUN_NOTEBOOKS` on the current directory's results; return its page."""
     parameters = {"project": str(Path.cwd()), "show_pictures": inputs.shows_pictures}
-    body = render_body(run_notebook(NOTEBOOK, parameters))
-    return render_notebook(inputs, title=NOTEBOOK_TITLE, body=body)
+    body = render_body(run_notebook(NOTEBOOKS / f"{name}.py", parameters))
+    return render_notebook(inputs, title=RUN_NOTEBOOKS[name], body=body)
 
 
 def render_grid_page(notebook: Path, title: str) -> str:

@@ -19,7 +19,7 @@ from pipelines.stage import run_command, run_stage
 
 RESERVED = {
     report.PAGE.stem,
-    report.NOTEBOOK_PAGE.stem,
+    *report.RUN_NOTEBOOKS,
     *(Path(place).stem for place, *_ in report.GRID_PAGES),
 }
 
@@ -66,13 +66,14 @@ def write_pages_of(name: str, asks_for_pictures: bool = False) -> None:
             ) from None
 
 
-def name_pages(name: str, run: Run) -> tuple[Path, Path]:
-    """Return where a run's two pages go; those of the workspace's run are never among them."""
+def name_pages(name: str, run: Run) -> list[Path]:
+    """Return where a run's pages go; those of the workspace's run are never among them."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
     if stem in RESERVED:
         stem += f"-{run.commit[:8]}" if run.commit else "-workspace"
     folder = report.PAGE.parent
-    return folder / f"{stem}.html", folder / f"{stem}-{report.NOTEBOOK_PAGE.name}"
+    notebook_pages = [folder / f"{stem}-{notebook}.html" for notebook in report.RUN_NOTEBOOKS]
+    return [folder / f"{stem}.html", *notebook_pages]
 
 
 if __name__ == "__main__":

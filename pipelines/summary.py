@@ -27,6 +27,7 @@ COLUMNS = {
 }
 PLACES = {
     "report": "reports/report.html",
+    "data": "reports/01_tour_of_the_data.html",
     "rollout": "reports/02_rollout.html",
     "model": "runs/train/model.safetensors",
     "predictions": "runs/evaluate/predictions.parquet",

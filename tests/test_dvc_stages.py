@@ -55,6 +55,7 @@ LOADED_BY_NAME: dict[str, tuple[str, ...]] = {
     "fetch": DRAWN,
     "prepare": (*SOURCES, "dcal/data/sources/_matlab_reader.py"),
     "report": (
+        "notebooks/01_tour_of_the_data.py",
         "notebooks/02_rollout.py",
         "notebooks/03_pwca_as_regulariser.py",
         "notebooks/05_ablations.py",

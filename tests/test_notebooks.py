@@ -15,6 +15,7 @@ from tests.project import ROOT, Project
 
 # What each says in its answer, and which pipeline it is of.
 ANSWERS = {
+    "01_tour_of_the_data": ("finished", ("52 pictures of 4 classes", "drawn by a program")),
     "02_rollout": ("finished", ("of 6 blocks", "12 test pictures")),
     # Of grids, of which a fresh clone has none; with one below.
     "03_pwca_as_regulariser": ("finished", ("Nothing to compare", "make ablate")),

@@ -76,7 +76,9 @@ def test_a_received_clone_has_everything_and_repro_does_nothing(
     said = theirs.run("dvc", "repro")
     assert find_stages(said) == [] and "Data and pipelines are up to date." in said
     assert theirs.changed_files() == []
-    for path in ("reports/report.html", "reports/02_rollout.html", "runs/train/model.safetensors"):
+    pages = ("report", "01_tour_of_the_data", "02_rollout")
+    paths = (*(f"reports/{page}.html" for page in pages), "runs/train/model.safetensors")
+    for path in paths:
         assert (theirs.folder / path).read_bytes() == (finished.folder / path).read_bytes()
 
 
@@ -138,12 +140,13 @@ def test_a_run_whose_files_were_not_received_is_brought_by_its_name(
     assert "make receive REMOTE=... RUN=bold-finch" in said
     theirs.run("python", "-m", "pipelines.share", "pull", "--run", "bold-finch")
     report_on(theirs, "bold-finch")
-    for name in ("bold-finch.html", "bold-finch-02_rollout.html"):
-        assert (theirs.folder / "reports" / name).is_file()
+    for name in ("", "-01_tour_of_the_data", "-02_rollout"):
+        assert (theirs.folder / f"reports/bold-finch{name}.html").is_file()
 
 
 def test_the_pages_are_the_same_bytes_each_time(team: Team) -> None:
-    pages = [team.mine.folder / f"reports/{name}.html" for name in ("report", "02_rollout")]
+    names = ("report", "01_tour_of_the_data", "02_rollout")
+    pages = [team.mine.folder / f"reports/{name}.html" for name in names]
     before = [page.read_bytes() for page in pages]
     report_on(team.mine, "")
     assert [page.read_bytes() for page in pages] == before

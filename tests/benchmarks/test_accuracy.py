@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import format_table, run_arm, summarise
-from benchmarks.scores import compute_chance, compute_random_precision, score_plain_features
+from benchmarks.scores import compute_chance, score_plain_features
 from dcal.config import Config
 from dcal.data.datamodule import Pictures, open_pictures
-from dcal.metrics.ranking import compute_average_precision
 from pipelines import fetch, prepare
 from tests.pipelines.scored import VEHICLES, write_params
 from tests.visual.fixtures import make_config
@@ -30,15 +29,6 @@ def vehicles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Pictures
         prepare.main()
         pictures = open_pictures(config.dataset)
     return config, Pictures(pictures.table, pictures.report, folder / pictures.root)
-
-
-def test_the_expected_precision_of_a_random_order_is_its_mean_over_many() -> None:
-    generator = np.random.default_rng(0)
-    draws = [
-        compute_average_precision(np.sort(generator.permutation(12)[:3]) + 1) for _ in range(20_000)
-    ]
-    assert compute_random_precision(3, 12) == pytest.approx(np.mean(draws), abs=0.005)
-    assert compute_random_precision(12, 12) == compute_random_precision(1, 1) == 1.0
 
 
 def test_a_reid_arm_is_scored_beside_its_floors(vehicles: tuple[Config, Pictures]) -> None:

@@ -28,8 +28,8 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 def leave_out_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save the seconds that a kernel takes, where its page is not looked at."""
-    monkeypatch.setattr(report, "render_notebook_page", lambda inputs: "")
+    """Save the seconds that kernels take, where their pages are not looked at."""
+    monkeypatch.setattr(report, "render_notebook_page", lambda inputs, name: "")
 
 
 def list_artifacts(run_id: str, folder: str) -> set[str]:
@@ -70,6 +70,9 @@ def test_every_stage_leaves_its_files_and_adds_to_the_run_of_training(
     page = Path("reports/02_rollout.html").read_text(encoding="utf-8")
     assert page.count("<img") == 2 and "The largest share of the rollout lies" in page
     assert "paint_rollout" not in page and str(tmp_path) not in page
+    page = Path("reports/01_tour_of_the_data.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 3 and "What could mislead: all pictures are drawn" in page
+    assert "No description" not in page and str(tmp_path) not in page
     for name in ("03_pwca_as_regulariser", "05_ablations"):
         page = Path(f"reports/{name}.html").read_text(encoding="utf-8")
         assert "No grid of arms and seeds was trained here" in page and "make ablate" in page
@@ -149,8 +152,11 @@ def test_the_users_own_rectangular_photographs_without_parts(
     assert "<img" not in html and "none of its pictures is on this page" in html
     page = Path("reports/02_rollout.html").read_text(encoding="utf-8")
     assert page.count("<img") == 1 and "the maps stand without them" in page
+    page = Path("reports/01_tour_of_the_data.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 2 and "may not be passed on" in page
     leave_out_the_notebook(monkeypatch)
-    report.write_pages(Path("own.html"), Path("own-notebook.html"), asks_for_pictures=True)
+    own = [Path(f"own{number}.html") for number in ("", 1, 2)]
+    report.write_pages(*own, asks_for_pictures=True)
     html = Path("own.html").read_text(encoding="utf-8")
     assert "<img" in html and "Do not pass this page on." in html
     run_id = read_run_record("results/train/run.json").run_id

@@ -92,6 +92,8 @@ def test_every_stage_leaves_its_files_and_adds_to_the_run_of_training(
     assert "<b>mean AP</b>" in html and html.count("data:image/webp") == 3
     assert "they say nothing about photographs" in html and str(tmp_path) not in html
     assert "on the parts" in Path("reports/02_rollout.html").read_text(encoding="utf-8")
+    page = Path("reports/01_tour_of_the_data.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 4 and "a gallery in random order is expected to score" in page
     summary.main()
     assert "mAP" in capsys.readouterr().out
     run = read_run_record("results/train/run.json")

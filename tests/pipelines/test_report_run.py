@@ -33,12 +33,15 @@ class Inputs:
         # Else the stage's own pages would be written over.
         ("report", "report-01234567"),
         ("02_rollout", "02_rollout-01234567"),
+        ("01_tour_of_the_data", "01_tour_of_the_data-01234567"),
     ],
 )
 def test_a_run_has_pages_of_its_own_below_reports(name: str, stem: str) -> None:
-    page, notebook_page = name_pages(name, Run(COMMIT))
-    assert page == Path(f"reports/{stem}.html")
-    assert notebook_page == Path(f"reports/{stem}-02_rollout.html")
+    assert name_pages(name, Run(COMMIT)) == [
+        Path(f"reports/{stem}.html"),
+        Path(f"reports/{stem}-01_tour_of_the_data.html"),
+        Path(f"reports/{stem}-02_rollout.html"),
+    ]
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_a_run_of_an_older_version_is_one_sentence_and_leaves_no_page(
 
 
 def test_a_notebook_that_fails_leaves_no_page(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(inputs: object) -> str:
+    def fail(inputs: object, name: str) -> str:
         raise RuntimeError("a cell failed")
 
     monkeypatch.setattr(report, "read_inputs", Inputs)
@@ -102,7 +105,9 @@ def test_pages_with_pictures_that_may_not_be_passed_on_are_never_the_stages(
     assert asked == [True, True]
     assert [path.name for path in names] == [
         "workspace-with-pictures.html",
+        "workspace-with-pictures-01_tour_of_the_data.html",
         "workspace-with-pictures-02_rollout.html",
         "report-with-pictures.html",
+        "report-with-pictures-01_tour_of_the_data.html",
         "report-with-pictures-02_rollout.html",
     ]
