@@ -59,7 +59,11 @@ def score_sets(names: list[str]) -> dict[str, float]:
         logger.info("%s", name)
         metrics |= score_set(own._replace(pictures=pictures), name)
     write_json(RESULTS / "metrics.json", metrics)
-    write_table(RESULTS / "scores.csv", build_score_table(metrics))
+    table = build_score_table(metrics)
+    is_partial = table["dataset"].map(lambda name: bool(sets[name].report.partial))
+    if is_partial.any():
+        table["data"] = is_partial.map({True: "partial", False: ""})
+    write_table(RESULTS / "scores.csv", table)
     write_json(RESULTS / "run.json", describe(own, sets))
     track(metrics, own)
     return metrics

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from rich.progress import Progress
 
-from dcal.analysis.tables import build_class_table, build_confusion_table
+from dcal.analysis.tables import build_class_table, build_confusion_table, label_partial
 from dcal.config import Config, load_config
 from dcal.inference.scoring import (
     Scoring,
@@ -64,7 +64,9 @@ def evaluate_classes(config: Config, scoring: Scoring) -> None:
     class_names = scoring.pictures.report.class_names
     branches = list_branches(predictions)
     classes = build_class_table(predictions, class_names, branches=branches)
-    write_tables(predictions, build_confusion_table(confusion.numpy(), class_names), classes)
+    confusions = build_confusion_table(confusion.numpy(), class_names)
+    partial = scoring.pictures.report.partial
+    write_tables(predictions, label_partial(confusions, partial), label_partial(classes, partial))
     write_json(RESULTS / "metrics.json", metrics)
     track(config, scoring, metrics, confusion)
     for branch in branches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from rich.progress import Progress
 
 from dcal.analysis.ranking_tables import build_confusions, build_ranking_table
+from dcal.analysis.tables import label_partial
 from dcal.config import Config
 from dcal.inference.embedding import Branch
 from dcal.inference.features import Features, save_features
@@ -45,7 +47,7 @@ def evaluate_reid(config: Config, scoring: Scoring) -> dict[str, float]:
     results = rank(config, features)
     num_gallery = int((features.table["split"] == "gallery").sum())
     metrics = score_branches(results, split=SPLIT, num_gallery=num_gallery)
-    write_tables(config, features, results)
+    write_tables(config, features, results, partial=scoring.pictures.report.partial)
     write_json(RESULTS / "metrics.json", metrics)
     for branch in results:
         told = (
@@ -84,7 +86,13 @@ def rank(config: Config, features: Features) -> dict[Branch, RankingResult]:
         )
 
 
-def write_tables(config: Config, features: Features, results: dict[Branch, RankingResult]) -> None:
+def write_tables(
+    config: Config,
+    features: Features,
+    results: dict[Branch, RankingResult],
+    *,
+    partial: Sequence[str],
+) -> None:
     """Write queries, identities, ranked lists and mix-ups; the last two of the main branch."""
     branches = list(results)
     main_branch = branches[-1]
@@ -109,7 +117,7 @@ def write_tables(config: Config, features: Features, results: dict[Branch, Ranki
     with write_atomically(RUNS / "predictions.parquet") as temporary:
         scored.to_parquet(temporary, index=False)
     for path, table in tables.items():
-        write_table(path, table)
+        write_table(path, label_partial(table, partial))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

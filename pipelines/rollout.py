@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dcal.analysis.tables import flatten_localization, summarise_localization
+from dcal.analysis.tables import flatten_localization, label_partial, summarise_localization
 from dcal.config import Config, load_config
 from dcal.data.transforms import build_test_transform
 from dcal.inference.localization import score_looking
@@ -58,7 +58,7 @@ def main() -> None:
     summary, counts = score(scoring, masks, device=device)
     metrics = flatten_localization(summary, split=SPLIT) | counts
     with write_atomically(RESULTS / "localization.csv") as temporary:
-        summary.to_csv(temporary, index=False)
+        label_partial(summary, scoring.pictures.report.partial).to_csv(temporary, index=False)
     write_json(RESULTS / "metrics.json", metrics)
     track(config, metrics, names=table["name"].tolist())
     what = "figures of ranked lists" if config.dataset.kind == "reid" else "overlays"

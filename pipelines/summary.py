@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dcal.data.index import LEFT_OUT, PARTIAL
+
 METRICS = Path("results/evaluate/metrics.json")
 RECORD = Path("results/train/run.json")
 BRANCHES = ("sa", "glca", "both")
@@ -43,7 +45,7 @@ def main() -> None:
         sys.exit(f"summary: {METRICS} is missing; run: dvc repro")
     metrics = json.loads(METRICS.read_text(encoding="utf-8"))
     found = [name for name in COLUMNS if f"test/sa/{name}" in metrics]
-    table = Table("test split", *(COLUMNS[name] for name in found))
+    table = Table(_name_split(), *(COLUMNS[name] for name in found))
     for branch in BRANCHES:
         scores = [metrics.get(f"test/{branch}/{name}") for name in found]
         if any(score is not None for score in scores):
@@ -53,6 +55,11 @@ def main() -> None:
     for name, place in PLACES.items():
         console.print(f"{name:<12} {place}", highlight=False)
     print_warnings(console, read_warnings())
+
+
+def _name_split() -> str:
+    warned = any(said.startswith((PARTIAL, LEFT_OUT)) for said in read_warnings())
+    return "test split, partial data" if warned else "test split"
 
 
 def read_warnings() -> list[str]:

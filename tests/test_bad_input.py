@@ -485,7 +485,7 @@ def test_damaged_pictures_may_be_left_out_and_are_counted(
     assert run("fetch") == run("prepare") == ""
     report = json.loads(Path("data/index/mine/report.json").read_text())
     assert report["num_left_out"] == 2 and sum(report["counts"].values()) == 16
-    said = "2 of 18 pictures are left out, because they cannot be used: "
+    said = "left out: 2 of 18 pictures, which cannot be used: "
     assert said + "train/robin/000.jpg; train/robin/note.jpg" in report["warnings"]
     assert sum(said in record.getMessage() for record in caplog.records) == 1
 

@@ -50,6 +50,17 @@ def test_queries_are_ranked_without_their_own_copies(veri: Project) -> None:
     assert len(lists) and (names["query"] != names["path"]).all()
 
 
+def test_every_table_says_that_the_set_is_not_whole(veri: Project) -> None:
+    warnings = veri.read_json("results/train/run.json")["warnings"]
+    start = "not the official set: VeRi-776: expected 37778 train"
+    (said,) = [text for text in warnings if text.startswith(start)]
+    for place in ("results/evaluate/per_class.csv", "runs/evaluate/ranked_lists.csv"):
+        assert set(pd.read_csv(veri.folder / place)["data"]) == {"partial"}
+    page = (veri.folder / "reports/report.html").read_text(encoding="utf-8")
+    assert f"Partial data, {said}" in page
+    assert "test split, partial data" in veri.run("python", "-m", "pipelines.summary")
+
+
 def test_cameras_and_views_reach_the_model_and_pictures_stay_off_the_page(veri: Project) -> None:
     card = veri.read_json("runs/train/model.json")
     assert 20 in card["sides"]["cameras"] and card["sides"]["views"]

@@ -26,6 +26,7 @@ def describe(ablation: Ablation) -> str:
         f"Scored is the test split with the weights that train.selection={head['selection']} "
         "takes" + (", which looked at it: optimistic." if head["selection"] == "test" else "."),
     ]
+    parts += head.get("partial", [])  # what is missing of the data set
     failed = ablation.trainings["reason"].notna().sum() if "reason" in ablation.trainings else 0
     if failed:
         have = "training failed and has" if failed == 1 else "trainings failed and have"

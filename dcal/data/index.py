@@ -45,6 +45,11 @@ OPTIONAL_COLUMNS = {
 }
 
 
+# What a warning starts with that every later table of results has to carry.
+PARTIAL = "not the official set:"
+LEFT_OUT = "left out:"
+
+
 class IndexReport(Section):
     """What `prepare` found; report.json beside index.parquet."""
 
@@ -58,6 +63,11 @@ class IndexReport(Section):
     discriminative_parts: list[str]
     digest: str  # sha256 of the table, independent of row order and machine
     warnings: list[str]
+
+    @property
+    def partial(self) -> list[str]:
+        """Return the warnings that say that this is not the whole set, or not the official one."""
+        return [said for said in self.warnings if said.startswith((PARTIAL, LEFT_OUT))]
 
     @property
     def num_classes(self) -> int:

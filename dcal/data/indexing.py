@@ -13,6 +13,7 @@ import pandas as pd
 from dcal.config import DatasetConfig
 from dcal.data.identities import check_identities, describe_identities
 from dcal.data.index import (
+    LEFT_OUT,
     OPTIONAL_COLUMNS,
     REQUIRED_COLUMNS,
     SPLITS,
@@ -146,7 +147,7 @@ def _describe_left_out(errors: pd.Series, source: SourceTable) -> list[str]:
         return []
     paths = source.table.loc[errors.index, "path"]
     return [
-        f"{len(errors)} of {len(source.table)} pictures are left out, because they cannot be used: "
+        f"{LEFT_OUT} {len(errors)} of {len(source.table)} pictures, which cannot be used: "
         + _list_some(paths)
     ]
 
@@ -175,6 +176,10 @@ def _find_copies(table: pd.DataFrame) -> list[str]:
         num_copies = int(part["sha256"].isin(train["sha256"]).sum())
         if num_copies:
             warnings.append(f"{num_copies} of {len(part)} {split} pictures are also in train")
+    val, test = (table.loc[table["split"] == split] for split in ("val", "test"))
+    num_chosen_by = int(test["sha256"].isin(val["sha256"]).sum())
+    if num_chosen_by:
+        warnings.append(f"{num_chosen_by} of {len(test)} test pictures are also in val")
     num_labels = train.groupby("sha256")["label"].nunique()
     num_torn = int((num_labels > 1).sum())
     if num_torn:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcal.config import DatasetConfig
-from dcal.data.index import read_index
-from dcal.data.official import PARTIAL, OfficialSet, describe_file
+from dcal.data.index import PARTIAL, read_index
+from dcal.data.official import OfficialSet, describe_file
 from dcal.data.raw import IN_PLACE_FILE, find_raw_root
 from dcal.data.remote_file import Download, verify
 from dcal.data.source_path import ARCHIVES, locate_source

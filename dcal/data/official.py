@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from dcal.data.index import PARTIAL
 from dcal.data.remote_file import Download
-
-# What a warning on other than the official counts starts with.
-PARTIAL = "not the official set:"
 
 
 class OfficialCountError(ValueError):

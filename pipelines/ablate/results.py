@@ -13,6 +13,7 @@ import pandas as pd
 
 from dcal.analysis.ablations import summarise_scores
 from dcal.analysis.drawn import DRAWN_SOURCES
+from dcal.analysis.tables import label_partial
 from dcal.config import Config
 from dcal.paths import write_atomically, write_json
 from dcal.training.branches import choose_score_name
@@ -40,9 +41,10 @@ def write_results(ablation: Ablation) -> list[Path]:
         "trainings.csv": pd.DataFrame(_describe(cell, kept) for cell, kept in entries),
         "curves.csv": pd.DataFrame(_list_points(entries), columns=CURVES),
     }
+    partial = ablation.ground.pictures.report.partial
     for name, table in tables.items():
         with write_atomically(folder / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+            label_partial(table, partial).to_csv(temporary, index=False, float_format="%.6g")
     write_json(folder / "grid.json", describe(ablation, num_done=len(entries)))
     return [folder / name for name in (*tables, "grid.json")]
 
@@ -122,6 +124,7 @@ def describe(ablation: Ablation, *, num_done: int) -> dict[str, Any]:
         "num_epochs": baseline.train.epochs,
         "selection": baseline.train.selection,
         "data_digest": report.digest,
+        "partial": report.partial,
         "pwca_blocks": baseline.model.pwca_blocks,
         "epoch_time_ratios": ablation.ratios,
         "environment": ablation.ground.environment.model_dump(mode="json"),

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from dcal.analysis.tables import label_partial
 from dcal.config import ConfigError
 from dcal.paths import write_atomically, write_json
 from dcal.tuning.final import choose_best
@@ -40,7 +41,9 @@ def write_results(search: Search, final: pd.DataFrame) -> list[Path]:
     }
     for name, table in tables.items():
         with write_atomically(RESULTS / name) as temporary:
-            table.to_csv(temporary, index=False)
+            label_partial(table, search.ground.pictures.report.partial).to_csv(
+                temporary, index=False
+            )
     importances = compute_importances(search.study, search.plan)
     write_json(RESULTS / "importance.json", importances)
     winner = find_winner(final, search.plan.study)

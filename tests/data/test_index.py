@@ -268,3 +268,21 @@ def test_names_that_contradict_each_other_are_refused() -> None:
 def test_an_index_that_is_not_there_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"run: python -m pipelines\.prepare"):
         read_index(tmp_path)
+
+
+def test_a_report_names_what_is_missing_among_its_warnings(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train": {"a": 2, "b": 2}, "test": {"a": 2, "b": 1}})
+    (tmp_path / "train/a/000.png").write_bytes(b"")
+    (tmp_path / "train/readme.txt").write_bytes(b"")
+    dataset = make_dataset(val_ratio=0.0, allow_partial=True)
+    _, report = build_index(dataset, tmp_path)
+    assert len(report.warnings) == 2
+    assert report.partial == ["left out: 1 of 7 pictures, which cannot be used: train/a/000.png"]
+
+
+def test_test_pictures_that_chose_the_epoch_are_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train": {"a": 1, "b": 1}, "val": {"a": 1}, "test": {"a": 2, "b": 1}})
+    content = (tmp_path / "val/a/000.png").read_bytes()
+    (tmp_path / "test/a/001.png").write_bytes(content)
+    _, report = build_index(make_dataset(val_ratio=0.0), tmp_path)
+    assert report.warnings == ["1 of 3 test pictures are also in val"]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from dcal.data.identities import JUNK
+from dcal.data.index import LEFT_OUT
 from dcal.data.sources._listing import name_below
 
 MAX_IDENTITY = 2**63 - 1
@@ -82,4 +83,4 @@ def require_allowed(
         raise ValueError(
             f"{said}. Set it right, or set dataset.allow_partial to true to do without"
         )
-    return [f"left out: {said}"]
+    return [f"{LEFT_OUT} {said}"]

@@ -17,6 +17,7 @@ import pandas as pd
 from dcal.config import DatasetConfig, Section
 from dcal.data.identities import DISTRACTOR, label_identities
 from dcal.data.images import is_picture
+from dcal.data.index import LEFT_OUT
 from dcal.data.official import Count, OfficialSet, compare_counts
 from dcal.data.remote_file import Download
 from dcal.data.source_path import fetch_source, use_source
@@ -199,6 +200,6 @@ def _keep_marks_to_gallery(
     )
     if in_train.any():
         warnings.append(
-            f"left out: {int(in_train.sum())} train pictures that are junk (-1) or distractors (0)"
+            f"{LEFT_OUT} {int(in_train.sum())} train pictures that are junk (-1) or distractors (0)"
         )
     return table[~in_train & ~in_query].reset_index(drop=True), warnings

@@ -55,7 +55,12 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def describe_selection(inputs: ReportInputs) -> str:
-    """Say in a sentence which epoch the weights are of, and what chose it."""
+    """Say which epoch the weights are of, what chose it, and whether pictures are missing."""
+    partial = inputs.index_report.partial
+    return " ".join([_describe_epoch(inputs), *(f"Partial data, {said}." for said in partial)])
+
+
+def _describe_epoch(inputs: ReportInputs) -> str:
     train = inputs.config.train
     if train.selection == "last":
         return "The weights are those of the last epoch; nothing was selected."
