@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 from rich.progress import Progress
 
-from dcal.analysis.tables import build_class_table, build_confusion_table, label_partial
+from dcal.analysis.tables import build_class_table, build_confusion_table
 from dcal.config import Config, load_config
+from dcal.data.partial import label_partial
 from dcal.inference.scoring import (
     Scoring,
     build_predictions,

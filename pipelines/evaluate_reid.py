@@ -11,8 +11,8 @@ import torch
 from rich.progress import Progress
 
 from dcal.analysis.ranking_tables import build_confusions, build_ranking_table
-from dcal.analysis.tables import label_partial
 from dcal.config import Config
+from dcal.data.partial import label_partial
 from dcal.inference.embedding import Branch
 from dcal.inference.features import Features, save_features
 from dcal.inference.retrieval import (

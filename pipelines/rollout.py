@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dcal.analysis.tables import flatten_localization, label_partial, summarise_localization
+from dcal.analysis.tables import flatten_localization, summarise_localization
 from dcal.config import Config, load_config
+from dcal.data.partial import label_partial
 from dcal.data.transforms import build_test_transform
 from dcal.inference.localization import score_looking
 from dcal.inference.parts import PartMasks

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from dcal.data.index import LEFT_OUT, PARTIAL
+from dcal.data.partial import list_partial
 
 METRICS = Path("results/evaluate/metrics.json")
 RECORD = Path("results/train/run.json")
@@ -58,8 +58,7 @@ def main() -> None:
 
 
 def _name_split() -> str:
-    warned = any(said.startswith((PARTIAL, LEFT_OUT)) for said in read_warnings())
-    return "test split, partial data" if warned else "test split"
+    return "test split, partial data" if list_partial(read_warnings()) else "test split"
 
 
 def read_warnings() -> list[str]:

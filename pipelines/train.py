@@ -66,6 +66,7 @@ CODE = (
     "data/identities.py",
     "data/images.py",
     "data/index.py",
+    "data/partial.py",
     "data/raw.py",
     "data/samplers.py",
     "data/seeds.py",

@@ -14,16 +14,6 @@ _PICTURE_CHOICE = 1000
 METRICS = ("top1_accuracy", "top5_accuracy", "mean_class_accuracy", "ece")
 
 
-def label_partial(table: pd.DataFrame, partial: Sequence[str]) -> pd.DataFrame:
-    """Add the column `data`, partial, to a table of scores on less than the whole set.
-
-    Args:
-        table: What is about to be written.
-        partial: Of the index's report; empty = nothing is missing, and nothing is added.
-    """
-    return table.assign(data="partial") if partial else table
-
-
 def build_confusion_table(confusion: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
     """List the non-empty cells of a confusion matrix.
 

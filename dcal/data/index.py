@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dcal.config import Section
+from dcal.data.partial import list_partial
 from dcal.paths import replace_folder, write_json
 from dcal.sentences import to_one_line
 
@@ -45,11 +46,6 @@ OPTIONAL_COLUMNS = {
 }
 
 
-# What a warning starts with that every later table of results has to carry.
-PARTIAL = "not the official set:"
-LEFT_OUT = "left out:"
-
-
 class IndexReport(Section):
     """What `prepare` found; report.json beside index.parquet."""
 
@@ -67,7 +63,7 @@ class IndexReport(Section):
     @property
     def partial(self) -> list[str]:
         """Return the warnings that say that this is not the whole set, or not the official one."""
-        return [said for said in self.warnings if said.startswith((PARTIAL, LEFT_OUT))]
+        return list_partial(self.warnings)
 
     @property
     def num_classes(self) -> int:

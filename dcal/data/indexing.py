@@ -13,7 +13,6 @@ import pandas as pd
 from dcal.config import DatasetConfig
 from dcal.data.identities import check_identities, describe_identities
 from dcal.data.index import (
-    LEFT_OUT,
     OPTIONAL_COLUMNS,
     REQUIRED_COLUMNS,
     SPLITS,
@@ -22,6 +21,7 @@ from dcal.data.index import (
     compute_digest,
 )
 from dcal.data.measuring import measure_pictures
+from dcal.data.partial import LEFT_OUT
 from dcal.data.sources import SourceTable, get_source
 
 MAX_LISTED = 20

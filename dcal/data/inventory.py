@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcal.config import DatasetConfig
-from dcal.data.index import PARTIAL, read_index
+from dcal.data.index import read_index
 from dcal.data.official import OfficialSet, describe_file
+from dcal.data.partial import UNOFFICIAL
 from dcal.data.raw import IN_PLACE_FILE, find_raw_root
 from dcal.data.remote_file import Download, verify
 from dcal.data.source_path import ARCHIVES, locate_source
@@ -60,7 +61,7 @@ def take_inventory(dataset: DatasetConfig) -> Inventory:
         return Inventory(official, lines, needs_source=False, next_step=step, is_usable=False)
     lines.append(("pictures", _describe_table(table, dataset, root)))
     lines.append(_describe_index(dataset))
-    is_partial = any(warning.startswith(PARTIAL) for warning in table.warnings)
+    is_partial = any(warning.startswith(UNOFFICIAL) for warning in table.warnings)
     step = PARTIAL_STEP if is_partial else f"dvc repro {USES}"
     return Inventory(official, lines, False, step, not is_partial, table.warnings)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dcal.data.index import PARTIAL
+from dcal.data.partial import UNOFFICIAL
 from dcal.data.remote_file import Download
 
 
@@ -75,7 +75,7 @@ def compare_counts(
             f"{message}. Get the whole set, or set dataset.allow_partial to true to go on with a "
             "warning that every table of results carries"
         )
-    return [f"{PARTIAL} {message}"]
+    return [f"{UNOFFICIAL} {message}"]
 
 
 def _list_differences(

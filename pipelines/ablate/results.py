@@ -13,8 +13,8 @@ import pandas as pd
 
 from dcal.analysis.ablations import summarise_scores
 from dcal.analysis.drawn import DRAWN_SOURCES
-from dcal.analysis.tables import label_partial
 from dcal.config import Config
+from dcal.data.partial import label_partial
 from dcal.paths import write_atomically, write_json
 from dcal.training.branches import choose_score_name
 from pipelines.ablate.run import Ablation, Cell

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dcal.analysis.tables import label_partial
 from dcal.config import ConfigError
+from dcal.data.partial import label_partial
 from dcal.paths import write_atomically, write_json
 from dcal.tuning.final import choose_best
 from dcal.tuning.plan import Plan

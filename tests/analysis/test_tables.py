@@ -17,7 +17,6 @@ from dcal.analysis.tables import (
     compute_wilson_interval,
     find_confused_pairs,
     flatten_localization,
-    label_partial,
     select_curves,
     summarise_localization,
     to_confusion_matrix,
@@ -156,10 +155,3 @@ def test_the_choice_of_pictures_is_a_function_of_the_seed_zero_included() -> Non
         for seed in (0, 0, 1)
     ]
     assert chosen[0] == chosen[1] != chosen[2]
-
-
-def test_a_table_of_less_than_the_whole_set_says_so_in_every_row() -> None:
-    table = pd.DataFrame({"score": [1, 2]})
-    assert label_partial(table, []) is table
-    assert label_partial(table, ["left out: 1 of 9 pictures"])["data"].tolist() == ["partial"] * 2
-    assert list(table) == ["score"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dcal.data import index
+from dcal.data import indexing
 from dcal.data.index import IndexReport, compute_digest, read_index, write_index
 from dcal.data.indexing import build_index, check_table
 from dcal.data.sources import SourceTable
@@ -45,7 +45,7 @@ class _FakeModule:
 def _build(
     source: SourceTable, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[pd.DataFrame, IndexReport]:
-    monkeypatch.setattr(index, "get_source", lambda dataset: _FakeModule(source))
+    monkeypatch.setattr(indexing, "get_source", lambda dataset: _FakeModule(source))
     for number, path in enumerate(source.table["path"]):
         write_picture(root / path, seed=number)
     return build_index(make_dataset(), root)
@@ -144,8 +144,7 @@ def test_damaged_pictures_are_left_out_and_counted_where_that_is_allowed(tmp_pat
     assert report.num_left_out == 2
     assert sum(report.counts.values()) == len(table) == 10
     assert report.warnings == [
-        "2 of 12 pictures are left out, because they cannot be used: "
-        "train/a/000.png; test/b/000.png"
+        "left out: 2 of 12 pictures, which cannot be used: train/a/000.png; test/b/000.png"
     ]
     assert not set(table["path"]) & {"train/a/000.png", "test/b/000.png"}
     assert compute_digest(table) == report.digest
@@ -157,7 +156,9 @@ def test_the_warning_on_pictures_left_out_names_the_first_twenty(tmp_path: Path)
         (tmp_path / f"train/a/{number:03d}.png").write_bytes(b"")
     _, report = build_index(make_dataset(allow_partial=True, val_ratio=0.0), tmp_path)
     (warning,) = report.warnings
-    assert warning.startswith("25 of 33 pictures") and warning.endswith("019.png; and 5 more")
+    assert warning.startswith("left out: 25 of 33 pictures") and warning.endswith(
+        "019.png; and 5 more"
+    )
 
 
 def test_a_class_or_a_split_that_loses_all_its_pictures_is_refused_all_the_same(

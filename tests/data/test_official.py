@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from dcal.config import DatasetConfig
-from dcal.data.official import PARTIAL, Count, OfficialCountError, OfficialSet, compare_counts
+from dcal.data.official import Count, OfficialCountError, OfficialSet, compare_counts
+from dcal.data.partial import UNOFFICIAL
 from dcal.data.remote_file import Download
 from dcal.data.sources import describe_source, list_sources
 from pipelines.compose import compose_tree
@@ -56,7 +57,7 @@ def test_each_number_that_differs_is_named(count: Count, said: str) -> None:
     with pytest.raises(OfficialCountError, match=f"^Sparrows: {said}. Get the whole set"):
         compare_counts(REID, official, kind="reid", allow_partial=False)
     warnings = compare_counts(REID, official, kind="reid", allow_partial=True)
-    assert warnings == [f"{PARTIAL} Sparrows: {said}"]
+    assert warnings == [f"{UNOFFICIAL} Sparrows: {said}"]
 
 
 def test_what_is_not_known_is_not_compared() -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from dcal.data.identities import JUNK
-from dcal.data.index import LEFT_OUT
+from dcal.data.partial import LEFT_OUT
 from dcal.data.sources._listing import name_below
 
 MAX_IDENTITY = 2**63 - 1

@@ -17,8 +17,8 @@ import pandas as pd
 from dcal.config import DatasetConfig, Section
 from dcal.data.identities import DISTRACTOR, label_identities
 from dcal.data.images import is_picture
-from dcal.data.index import LEFT_OUT
 from dcal.data.official import Count, OfficialSet, compare_counts
+from dcal.data.partial import LEFT_OUT
 from dcal.data.remote_file import Download
 from dcal.data.source_path import fetch_source, use_source
 from dcal.data.sources import SourceTable, parse_options
