@@ -126,6 +126,7 @@ def _compose(name: str, way: str, workers: int, params: Path) -> Config:
             f"dataset.cache={cache}",
             f"transforms.resize={resize}",
             "transforms.train_crop=random",
+            "transforms.test_crop=center",
             f"model.image_size={list(JOB.image_size)}",
             "model.distractor=any",
             f"train.batch_size={JOB.batch_size}",
