@@ -46,14 +46,15 @@ ELSEWHERE = {*BETWEEN_CLONES, *(line for line in COMMANDS if f"\n{line}\n" in TA
 DVC = [line for line in COMMANDS if line.startswith("dvc ") and line not in ELSEWHERE]
 STAGE = [f"python -m pipelines.{name}" for name in ("fetch", "prepare", "evaluate")]
 CROSS = [line for line in COMMANDS if line.startswith("python -m pipelines.cross_sets")]
-CLI = [line for line in COMMANDS if line.startswith("dcal ")]
+CHECK = "dcal check cub"
+CLI = [line for line in COMMANDS if line.startswith("dcal ") and line != CHECK]
 # Long, or of another's making: a test of their own below or elsewhere, or none.
 OTHERS = {"xdg-open reports/report.html"}
 
 
 def test_every_command_of_readme_is_of_a_kind_that_is_tested() -> None:
     make = {line for line in COMMANDS if line.startswith("make ")}
-    others = {*ELSEWHERE, *STAGE, *CROSS, *CLI, *TUNE, *OTHERS}
+    others = {*ELSEWHERE, *STAGE, *CROSS, *CLI, CHECK, *TUNE, *OTHERS}
     assert set(COMMANDS) == {*COMPOSE, *DVC, *others, *make}
     assert len(COMPOSE) > 3
 
@@ -100,6 +101,13 @@ def test_a_gallery_is_made_and_searched(finished: Project, tmp_path: Path) -> No
     for command in CLI:
         said = project.run(*command.replace("/path/to/pictures", str(pictures)).split())
     assert (project.folder / "found.png").is_file() and "0.000" in said
+
+
+@pytest.mark.slow
+def test_a_published_set_is_checked(finished: Project) -> None:
+    # Status 1: it was not fetched here.
+    said = finished.run(*CHECK.split(), succeeds=False)
+    assert "CUB_200_2011.tgz, 1,151 MB" in said and "then dvc repro fetches" in said
 
 
 @pytest.mark.slow
