@@ -74,6 +74,9 @@ class DatasetConfig(Section):
     # private: its pictures stay on this machine and out of reports and MLflow; null: they may go
     # wherever `dvc push` goes. The word is that of a DVC remote, so DVC obeys it without us.
     remote: Literal["private"] | None
+    # What prepare reads of each picture: pixels decodes it; headers is quicker where decoding takes
+    # long, and leaves what is damaged behind the header for training to stumble on
+    verify: Literal["pixels", "headers"]
     # true: pictures that cannot be decoded, and counts other than a set's official ones, are
     # left out and counted in a warning; false: they stop prepare
     allow_partial: bool

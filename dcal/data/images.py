@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from dcal.sentences import to_one_line
 
@@ -57,12 +58,37 @@ def load_image(
         FileNotFoundError: No such file.
         OSError: Damaged, cut short, far too large, no picture, or 32 bits a channel.
     """
+    with _opened(path) as image:
+        # Rows to be cut away are counted at full size, so such a picture is decoded at it.
+        if at_least is not None and not cut_bottom and isinstance(image, JpegImageFile):
+            _reduce(image, at_least)
+        return _cut(_to_rgb(ImageOps.exif_transpose(image)), cut_bottom)
+
+
+def read_size(path: str | Path, *, cut_bottom: int = 0) -> tuple[int, int]:
+    """Return (height, width) of what `load_image` would give, from the file's header alone.
+
+    What is damaged behind the header is not noticed.
+
+    Raises:
+        FileNotFoundError: No such file.
+        OSError: Far too large, no picture, or no rows left.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        # Of a PNG without EXIF before its pixels, Pillow would decode them to look behind.
+        is_told = not isinstance(image, PngImageFile) or "exif" in image.info
+        if is_told and image.getexif().get(_ORIENTATION_TAG) in _ON_THEIR_SIDE:
+            height, width = width, height
+        _require_rows(height, cut_bottom)
+        return height - cut_bottom, width
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with _QUIET.hold(), Image.open(path, formats=_FORMATS) as image:
-            # Rows to be cut away are counted at full size, so such a picture is decoded at it.
-            if at_least is not None and not cut_bottom and isinstance(image, JpegImageFile):
-                _reduce(image, at_least)
-            return _cut(_to_rgb(ImageOps.exif_transpose(image)), cut_bottom)
+            yield image
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     # Pillow's decoders let out whatever a damaged file causes, TypeError and KeyError included.
@@ -123,9 +149,13 @@ def _reduce(image: JpegImageFile, at_least: tuple[int, int]) -> None:
 def _cut(image: Image.Image, num_rows: int) -> Image.Image:
     if not num_rows:
         return image
-    if num_rows >= image.height:
-        raise ValueError(f"{num_rows} rows are to be cut away, and it has {image.height}")
+    _require_rows(image.height, num_rows)
     return image.crop((0, 0, image.width, image.height - num_rows))
+
+
+def _require_rows(height: int, num_rows: int) -> None:
+    if num_rows >= height:
+        raise ValueError(f"{num_rows} rows are to be cut away, and it has {height}")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -30,7 +30,7 @@ MAX_LISTED = 20
 def build_index(
     dataset: DatasetConfig, root: Path, *, on_picture: Callable[[int, int], None] | None = None
 ) -> tuple[pd.DataFrame, IndexReport]:
-    """List a data set's pictures, decode each one once, and check the whole.
+    """List a data set's pictures, look at each one once, and check the whole.
 
     `on_picture` is called with (done, total) as it goes.
 
@@ -40,7 +40,9 @@ def build_index(
     """
     source = get_source(dataset).build_table(dataset, root)
     check_table(source, kind=dataset.kind)
-    table, errors = measure_pictures(source.table, root, on_picture=on_picture)
+    table, errors = measure_pictures(
+        source.table, root, verify=dataset.verify, on_picture=on_picture
+    )
     if len(errors):
         _require_allowed(errors, source, table, dataset)
     names = np.array([*source.class_names, ""])  # label -1 (no training class) takes the last

@@ -1,16 +1,16 @@
-"""Every picture of a table, decoded once: its size and digest, or what is wrong with it (ours)."""
+"""Every picture of a table, looked at once: its size and digest, or what is wrong (ours)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from PIL import Image
 
-from dcal.data.images import load_image
+from dcal.data.images import load_image, read_size
 from dcal.paths import compute_file_digest
 
 
@@ -22,10 +22,15 @@ class _Measure(NamedTuple):
 
 
 def measure_pictures(
-    table: pd.DataFrame, root: Path, *, on_picture: Callable[[int, int], None] | None
+    table: pd.DataFrame,
+    root: Path,
+    *,
+    verify: Literal["pixels", "headers"],
+    on_picture: Callable[[int, int], None] | None,
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Add width, height and sha256 to the rows whose picture can be used.
 
+    By its pixels, which are decoded, or by its header; either way all bytes are read for sha256.
     `on_picture` is called with (done, total) as it goes.
 
     Returns:
@@ -35,7 +40,7 @@ def measure_pictures(
     measures: list[_Measure] = []
     # Threads are enough: Pillow and hashlib let go of the interpreter while they work.
     with ThreadPoolExecutor() as pool:
-        for measure in pool.map(lambda row: _measure(row, root), rows):
+        for measure in pool.map(lambda row: _measure(row, root, verify), rows):
             measures.append(measure)
             if on_picture is not None:
                 on_picture(len(measures), len(rows))
@@ -45,10 +50,16 @@ def measure_pictures(
     return measured[is_usable].copy(), found.loc[~is_usable, "error"]
 
 
-def _measure(row: Mapping[Hashable, Any], root: Path) -> _Measure:
-    path = root / row["path"]
+def _measure(
+    row: Mapping[Hashable, Any], root: Path, verify: Literal["pixels", "headers"]
+) -> _Measure:
+    path, cut_bottom = root / row["path"], int(row.get("cut_bottom", 0))
     try:
-        width, height = load_image(path, cut_bottom=int(row.get("cut_bottom", 0))).size
+        height, width = (
+            load_image(path, cut_bottom=cut_bottom).size[::-1]
+            if verify == "pixels"
+            else read_size(path, cut_bottom=cut_bottom)
+        )
         mask = row.get("mask")
         if isinstance(mask, str):
             with Image.open(root / mask) as opened:

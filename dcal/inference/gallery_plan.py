@@ -50,6 +50,7 @@ def make_plan(
     measured, errors = measure_pictures(
         suspects.rename(columns={"sha256": "sha256_then"}),
         folder,
+        verify="pixels",
         on_picture=None if on_progress is None else lambda *done: on_progress("checking", *done),
     )
     require_decodable(errors, len(listed), what=str(folder), allow_partial=allow_partial)

@@ -145,6 +145,7 @@ def _select_queries(
     usable, errors = measure_pictures(
         table,
         Path(),
+        verify="pixels",
         on_picture=None if on_progress is None else lambda *done: on_progress("checking", *done),
     )
     require_decodable(errors, len(queries), what="queries", allow_partial=allow_partial)

@@ -22,6 +22,7 @@ def make_dataset(**changes: Any) -> DatasetConfig:
         "val_ratio": 0.25,
         "split_seed": 0,
         "remote": None,
+        "verify": "pixels",
         "allow_partial": False,
         "cache": None,
         "options": {},

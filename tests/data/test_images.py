@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcal.data.images import is_picture, load_image
+from dcal.data.images import is_picture, load_image, read_size
 
 GRID = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 
@@ -190,3 +190,23 @@ def test_a_cut_jpeg_is_an_error_at_any_scale(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(OSError, match="cannot be decoded"):
         load_image(path, at_least=(30, 30))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("cut_bottom", [0, 3])
+def test_the_header_tells_the_size_that_decoding_gives(
+    tmp_path: Path, orientation: int, cut_bottom: int
+) -> None:
+    image = Image.new("RGB", (9, 5))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.jpg", exif=exif)
+    decoded = load_image(tmp_path / "a.jpg", cut_bottom=cut_bottom)
+    assert read_size(tmp_path / "a.jpg", cut_bottom=cut_bottom) == decoded.size[::-1]
+
+
+def test_a_picture_that_would_have_no_rows_left_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 5)).save(tmp_path / "a.png")
+    for read in (load_image, read_size):
+        with pytest.raises(OSError, match="5 rows are to be cut away, and it has 5"):
+            read(tmp_path / "a.png", cut_bottom=5)

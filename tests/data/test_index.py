@@ -287,3 +287,18 @@ def test_test_pictures_that_chose_the_epoch_are_counted(tmp_path: Path) -> None:
     (tmp_path / "test/a/001.png").write_bytes(content)
     _, report = build_index(make_dataset(val_ratio=0.0), tmp_path)
     assert report.warnings == ["1 of 3 test pictures are also in val"]
+
+
+def test_headers_alone_give_the_same_index_and_do_not_see_what_follows(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train": {"a": 2, "b": 2}, "test": {"a": 2, "b": 1}})
+    whole = {verify: build_index(make_dataset(verify=verify), tmp_path)
+             for verify in ("pixels", "headers")}  # fmt: skip
+    assert whole["pixels"][1] == whole["headers"][1]
+    path = tmp_path / "train/a/000.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="1 of 7 pictures cannot be used"):
+        build_index(make_dataset(verify="pixels"), tmp_path)
+    build_index(make_dataset(verify="headers"), tmp_path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="1 of 7 pictures cannot be used"):
+        build_index(make_dataset(verify="headers"), tmp_path)

@@ -132,6 +132,7 @@ def test_the_users_own_rectangular_photographs_without_parts(
             "source": str(source),
             "options": {},
             "remote": "private",
+            "verify": "pixels",
             "allow_partial": False,
             "val_ratio": 0.0,
         },

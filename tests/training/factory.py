@@ -70,6 +70,7 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
                 "val_ratio": 0.1,
                 "split_seed": 0,
                 "remote": None,
+                "verify": "pixels",
                 "allow_partial": False,
                 "cache": None,
                 "options": {},

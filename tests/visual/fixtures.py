@@ -32,6 +32,7 @@ PARAMS: dict[str, Any] = {
         "val_ratio": 0.1,
         "split_seed": 0,
         "remote": None,
+        "verify": "pixels",
         "allow_partial": False,
         "cache": None,
         "options": {},
