@@ -45,7 +45,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
     notebook = jupytext.read(path)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
-        with _environment_of_kernel() as transport:
+        with _environment_of_kernel() as connection:
             return execute_notebook(
                 notebook,
                 None,
@@ -55,7 +55,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
                 cwd=path.resolve().parent,
                 progress_bar=False,
                 start_timeout=START_SECONDS,
-                config=Config(KernelManager={"transport": transport}),
+                config=Config(KernelManager=connection),
                 # It is interrupted when it is shut down, and may call that an error.
                 extra_arguments=["--IPKernelApp.log_level=50"],
             )
@@ -95,7 +95,7 @@ def render_body(notebook: NotebookNode) -> str:
 
 
 @contextmanager
-def _environment_of_kernel() -> Iterator[str]:
+def _environment_of_kernel() -> Iterator[dict[str, str]]:
     """Let a kernel started inside import this project from `CODE_ROOT`; yield how to talk to it.
 
     What it keeps goes to a temporary folder, and start-up files of the user's are not run.
@@ -112,8 +112,10 @@ def _environment_of_kernel() -> Iterator[str]:
         before = {name: os.environ.get(name) for name in wanted}
         os.environ.update(wanted)
         try:
-            # By TCP every user of the machine could listen; but a socket's path has an end.
-            yield "ipc" if len(folder) <= LONGEST_FOLDER else "tcp"
+            # By TCP every user of the machine could listen; but a socket's path has an end. Without
+            # `ip` sockets lie in the notebook's folder, by names that a second kernel has too.
+            is_short = len(folder) <= LONGEST_FOLDER
+            yield {"transport": "ipc", "ip": f"{folder}/socket"} if is_short else {}
         finally:
             for name, value in before.items():
                 if value is None:

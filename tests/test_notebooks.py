@@ -8,10 +8,15 @@ from pathlib import Path
 import jupytext
 import pytest
 
+from pipelines import fetch, prepare
 from pipelines.notebook import render_body, run_notebook
 from tests.analysis.studies import simulate_curves
 from tests.analysis.test_ablation_results import write_grid
+from tests.data.cub_fixture import write_cub
+from tests.data.reid_fixtures import write_market, write_veri
+from tests.pipelines.scored import write_params
 from tests.project import ROOT, Project
+from tests.visual.fixtures import PARAMS, make_config
 
 # What each says in its answer, and which pipeline it is of.
 ANSWERS = {
@@ -75,3 +80,48 @@ def test_a_notebook_of_grids_tells_what_a_simulated_grid_has(
     page = render_body(notebook)
     assert "drawn by a program" in page and "0123456789ab" in page
     assert page.count("<img") == num_pictures and "No description" not in page
+
+
+# Layouts of other sets than drawn ones: who writes one, what its config has, the number of figures,
+# and words of its page.
+OTHER_SETS = {
+    "cub": (
+        write_cub,
+        {"kind": "fgvc", "options": {}},
+        3,
+        ("8 pictures of 2 classes", "Black_footed_Albatross"),
+    ),
+    "market": (
+        write_market,
+        {"kind": "reid", "options": {"official": None}},
+        4,
+        ("queries have no right picture", "distractors", "were seen by one camera"),
+    ),
+    "veri": (
+        write_veri,
+        {"kind": "reid", "options": {"views": None}},
+        4,
+        ("68 pictures", "VeRi-776 has", "identity 14: a query"),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(OTHER_SETS))
+def test_the_tour_goes_through_official_layouts_with_all_that_they_annotate(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, own, num_pictures, words = OTHER_SETS[name]
+    source = str(write(tmp_path / "source"))
+    dataset = {"name": name, "source_type": name, "source": source, "allow_partial": True, **own}
+    batches = {"images_per_identity": 2} if own["kind"] == "reid" else {}
+    monkeypatch.chdir(tmp_path)
+    write_params(make_config(dataset={**PARAMS["dataset"], **dataset}, train=batches))
+    fetch.main()
+    prepare.main()
+    notebook = run_notebook(ROOT / "notebooks/01_tour_of_the_data.py", {"project": str(tmp_path)})
+    said = notebook.cells[-1].outputs[-1].data["text/markdown"]
+    assert f"{name} holds" in said and "What could mislead: " in said
+    page = render_body(notebook)
+    assert page.count("<img") == num_pictures and "No description" not in page
+    assert [text for text in words if text not in page] == []

@@ -51,6 +51,16 @@ def test_a_notebook_imports_the_code_that_runs_it_whatever_lies_beside_it(
     assert notebook.cells[0].outputs[0].text.strip() == dcal.__file__
 
 
+def test_sockets_lie_in_a_folder_of_the_kernels_own(write) -> None:
+    path = write(
+        "\nimport json, os\nfrom ipykernel.connect import get_connection_file"
+        "\nplace = json.load(open(get_connection_file()))['ip']"
+        "\nprint(place.startswith(os.environ['JUPYTER_RUNTIME_DIR'] + '/'), os.listdir())"
+    )
+    # Else a second notebook of this folder, of another run, would talk to the same kernel.
+    assert run_notebook(path, {}).cells[0].outputs[0].text == "True ['story.py']\n"
+
+
 def test_a_cell_that_fails_is_one_sentence_with_its_error(write) -> None:
     path = write("\nprint('fine')", "\nraise KeyError('no\\nsuch thing')")
     with pytest.raises(RuntimeError, match=r"story\.py: a cell failed: KeyError: .*such thing'$"):
