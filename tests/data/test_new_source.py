@@ -43,7 +43,7 @@ def add_petals(project: Path) -> None:
 
 
 def test_it_is_no_longer_than_readme_says() -> None:
-    assert len(MODULE.splitlines()) <= 20
+    assert sum(bool(line.strip()) for line in MODULE.splitlines()) <= 20
 
 
 def test_it_lists_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from tests.data.official_fixtures import (
     write_car_records,
     write_cars,
     write_joint_cars,
+    write_msmt17,
 )
 
 
@@ -216,3 +217,17 @@ def test_a_folder_of_official_archives_is_unpacked_after_their_checksums(
         fetch_dataset(_make(source=str(held)))
     assert len(_build(raw_root(_make())).table) == 7
     assert "car_devkit.tgz: unpacked, 4 files" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_another_set_in_its_place_is_told_by_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_msmt17(tmp_path / "other")
+    if kind == "archive":
+        source = write_tar(tmp_path / "cars_train.tgz", source)
+    dataset = _make(source=str(source))
+    fetch_dataset(dataset)
+    with pytest.raises(FileNotFoundError, match=r"cars_train, cars_test, or car_ims of Stanford"):
+        build_index(dataset, raw_root(dataset))
