@@ -76,6 +76,16 @@ SETS: dict[str, tuple[str, str, dict[str, Any], Callable[[Path], Any], str]] = {
 }  # fmt: skip
 
 
+def write_set(name: str, root: Path) -> tuple[DatasetConfig, str]:
+    """Write a set and return its section, and which of its files are damaged."""
+    source_type, kind, options, write, pattern = SETS[name]
+    write(root)
+    dataset = make_dataset(
+        source_type=source_type, kind=kind, options=options, val_ratio=0.0, allow_partial=True
+    )
+    return dataset, pattern
+
+
 @contextmanager
 def limited() -> Iterator[None]:
     """Fail a call that hangs, with the place where it does."""
@@ -133,11 +143,7 @@ def check_outcome(dataset: DatasetConfig, root: Path) -> str:
 
 def fuzz(name: str, root: Path, *, rounds: int, seed: int) -> None:
     """Damage each of a set's files so many times."""
-    source_type, kind, options, write, pattern = SETS[name]
-    write(root)
-    dataset = make_dataset(
-        source_type=source_type, kind=kind, options=options, val_ratio=0.0, allow_partial=True
-    )
+    dataset, pattern = write_set(name, root)
     random = np.random.default_rng(seed)
     outcomes = []
     for path in sorted(root.rglob(pattern)):
@@ -165,11 +171,7 @@ def test_matlab_files_damaged_in_many_ways_never_end_the_process(name: str, tmp_
 def test_an_empty_file_a_folder_or_nothing_in_the_place_of_a_list(
     name: str, tmp_path: Path
 ) -> None:
-    source_type, kind, options, write, pattern = SETS[name]
-    write(tmp_path / "set")
-    dataset = make_dataset(
-        source_type=source_type, kind=kind, options=options, val_ratio=0.0, allow_partial=True
-    )
+    dataset, pattern = write_set(name, tmp_path / "set")
     for path in sorted((tmp_path / "set").rglob(pattern)):
         content = path.read_bytes()
         path.write_bytes(b"")
@@ -189,11 +191,7 @@ def test_an_empty_file_a_folder_or_nothing_in_the_place_of_a_list(
 def test_folders_that_are_files_links_that_loop_and_names_that_are_no_text(
     name: str, tmp_path: Path
 ) -> None:
-    source_type, kind, options, write, _ = SETS[name]
-    write(tmp_path / "set")
-    dataset = make_dataset(
-        source_type=source_type, kind=kind, options=options, val_ratio=0.0, allow_partial=True
-    )
+    dataset, _ = write_set(name, tmp_path / "set")
     folders = [path for path in sorted((tmp_path / "set").rglob("*")) if path.is_dir()][:12]
     for folder in (tmp_path / "set", *folders):
         (folder / "loop").symlink_to(folder)
