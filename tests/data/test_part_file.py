@@ -96,7 +96,9 @@ def test_space_is_needed_only_for_what_is_missing(
 def run_download(
     item: Download, folder: Path, repository: Path, prepare: str = ""
 ) -> subprocess.Popen[str]:
-    code = f"{prepare}\nfrom dcal.data.download import *; from pathlib import Path; import sys\n"
+    # A shell that starts tests in the background has them ignore Ctrl-C, and Python keeps to that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"{prepare}\nfrom dcal.data.download import *; from pathlib import Path; import sys\n"
     code += f"try: download({item!r}, Path({str(folder)!r}))\n"
     code += "except OSError as error: sys.exit(f'{type(error).__name__}: {error}')"
     return subprocess.Popen(
