@@ -19,6 +19,7 @@ from dcal.analysis.chance import compute_random_ranking
 from dcal.config import Config
 from dcal.data.datamodule import Loader, Pictures
 from dcal.data.images import load_image
+from dcal.data.index import list_cuts
 from dcal.data.neighbours import compute_hsv_histogram, compute_neighbour_accuracy
 from dcal.inference.embedding import compute_embeddings, list_embedding_branches
 from dcal.models.dcal import DCAL
@@ -116,8 +117,8 @@ def _describe(
 ) -> NDArray[np.float32]:
     height, width = size
     rows = []
-    for path in table["path"]:
-        image = load_image(pictures.root / path)
+    for path, cut in zip(table["path"], list_cuts(table), strict=True):
+        image = load_image(pictures.root / path, cut_bottom=cut)
         if image.size != (width, height):
             image = image.resize((width, height), resampling)
         rows.append(compute(np.asarray(image)).ravel())

@@ -228,7 +228,8 @@ def _compose_groups(choices: list[str], experiments: Path) -> dict[str, Any]:
         with initialize_config_dir(str(experiments.resolve()), version_base="1.3"):
             composed = compose("config", overrides=choices)
         tree = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException, LegacyYAMLError) as error:
+    # ValueError is Hydra's own word on a list of defaults that is none.
+    except (HydraException, OmegaConfBaseException, LegacyYAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{experiments}: cannot be composed: {reason}") from None
     assert isinstance(tree, dict)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dcal.config import DatasetConfig
+from dcal.data.boxes import keep_boxes_inside
 from dcal.data.identities import check_identities, describe_identities
 from dcal.data.index import (
     OPTIONAL_COLUMNS,
@@ -45,11 +46,13 @@ def build_index(
     )
     if len(errors):
         _require_allowed(errors, source, table, dataset)
+    table, said_of_boxes = keep_boxes_inside(table)
     names = np.array([*source.class_names, ""])  # label -1 (no training class) takes the last
     table["class_name"] = names[table["label"]]
     table = _canonical(table)
     counts = table["split"].value_counts()
-    warnings = [*source.warnings, *_describe_left_out(errors, source), *_find_copies(table)]
+    warnings = [*source.warnings, *_describe_left_out(errors, source), *said_of_boxes]
+    warnings += _find_copies(table)
     if dataset.kind == "reid":
         warnings += describe_identities(table)
     report = IndexReport(
@@ -91,7 +94,7 @@ def check_table(source: SourceTable, *, kind: Literal["fgvc", "reid"]) -> None:
     if kind == "reid":
         check_identities(table, num_classes=len(source.class_names))
     else:
-        _check_labels(table, num_classes=len(source.class_names))
+        _check_labels(table, source.class_names)
     _check_class_names(source.class_names)
     unknown = set(source.discriminative_parts) - set(source.part_names)
     if unknown:
@@ -111,16 +114,24 @@ def _check_class_names(names: Sequence[str]) -> None:
         known[plain] = name
 
 
-def _check_labels(table: pd.DataFrame, *, num_classes: int) -> None:
-    train_labels = set(table.loc[table["split"] == "train", "label"])
-    if num_classes < 2 or train_labels != set(range(num_classes)):
+def _check_labels(table: pd.DataFrame, class_names: Sequence[str]) -> None:
+    num_classes = len(class_names)
+    if num_classes < 2:
+        raise ValueError(f"index labels: expected two classes at least; got {num_classes}")
+    labels = set(table["label"])
+    if not labels <= set(range(num_classes)):
         raise ValueError(
-            f"index labels: expected train pictures of every class 0..{num_classes - 1}, and two "
-            f"classes at least; got pictures of {len(train_labels)} classes"
+            f"index labels: expected 0..{num_classes - 1}, one a class name; got "
+            f"{min(labels)}..{max(labels)}"
         )
-    scored = set(table.loc[table["split"].isin(["val", "test"]), "label"])
-    if not scored <= train_labels:
-        raise ValueError(f"index labels: {sorted(scored - train_labels)} are not in train")
+    trained = set(table.loc[table["split"] == "train", "label"])
+    lacking = [name for label, name in enumerate(class_names) if label not in trained]
+    if lacking:
+        raise ValueError(
+            f"index labels: expected train pictures of every class; {len(lacking)} of "
+            f"{num_classes} have none, and so can be neither learned nor scored: "
+            f"{_list_some(lacking)}"
+        )
 
 
 def _require_allowed(

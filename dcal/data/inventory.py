@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcal.config import DatasetConfig
+from dcal.data.archives import is_archive
 from dcal.data.index import read_index
 from dcal.data.official import OfficialSet, describe_file
 from dcal.data.partial import UNOFFICIAL
@@ -45,7 +46,7 @@ def take_inventory(dataset: DatasetConfig) -> Inventory:
     """
     official = describe_source(dataset)
     lines = list(_describe_origin(dataset, official))
-    root = _find_root(dataset)
+    root = _find_root(dataset, official)
     if root is None:
         lines.append(("pictures", f"not there: {raw_folder(dataset.name)}"))
         lines.append(_describe_index(dataset))
@@ -61,7 +62,8 @@ def take_inventory(dataset: DatasetConfig) -> Inventory:
         return Inventory(official, lines, needs_source=False, next_step=step, is_usable=False)
     lines.append(("pictures", _describe_table(table, dataset, root)))
     lines.append(_describe_index(dataset))
-    is_partial = any(warning.startswith(UNOFFICIAL) for warning in table.warnings)
+    is_unofficial = any(warning.startswith(UNOFFICIAL) for warning in table.warnings)
+    is_partial = is_unofficial and not dataset.allow_partial
     step = PARTIAL_STEP if is_partial else f"dvc repro {USES}"
     return Inventory(official, lines, False, step, not is_partial, table.warnings)
 
@@ -77,12 +79,18 @@ def list_pictures(dataset: DatasetConfig, root: Path) -> SourceTable:
     return get_source(dataset).build_table(allowing, root)
 
 
-def _find_root(dataset: DatasetConfig) -> Path | None:
-    """Return the folder that would be listed: as fetched or, before that, the user's own."""
+def _find_root(dataset: DatasetConfig, official: OfficialSet | None) -> Path | None:
+    """Return the folder that would be listed: the user's own, or as fetched.
+
+    A folder of the user's is listed itself, unless it holds official archives: those are unpacked.
+    """
     if dataset.source is not None and (source := locate_source(dataset)).is_dir():
+        files = official.files if official is not None else ()
+        archives = [source / file.file_name for file in files]
+        holds_archives = any(is_archive(path) and path.is_file() for path in archives)
         fetched = raw_folder(dataset.name)
         is_unpacked = fetched.is_dir() and not (fetched / IN_PLACE_FILE).exists()
-        return fetched if is_unpacked else source
+        return fetched if holds_archives and is_unpacked else source
     if raw_folder(dataset.name).is_dir():
         return find_raw_root(dataset.name)
     return None

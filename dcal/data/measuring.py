@@ -55,6 +55,9 @@ def _measure(
 ) -> _Measure:
     path, cut_bottom = root / row["path"], int(row.get("cut_bottom", 0))
     try:
+        # To open a pipe would wait for ever.
+        if path.exists() and not path.is_file():
+            raise OSError(f"{path}: cannot be decoded (it is no ordinary file)")
         height, width = (
             load_image(path, cut_bottom=cut_bottom).size[::-1]
             if verify == "pixels"

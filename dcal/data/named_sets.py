@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def find_dataset(name: str | None, *, source: str | None = None) -> tuple[Datase
 
 
 def _read_file(path: Path) -> DatasetConfig:
-    if not path.is_file():
+    if not os.path.isfile(path):  # not Path.is_file, which lets out that a name is too long
         raise ConfigError(
             f"{path}: expected the name of a file of {path.parent}{name_near_files(path)}"
         )
@@ -54,9 +55,22 @@ def _merge(path: Path, *, depth: int) -> dict[str, Any]:
         raise ConfigError(f"{path}: its defaults name each other")
     own = dict(read_yaml(path))
     merged: dict[str, Any] = {}
-    for name in own.pop("defaults", ["_self_"]):
+    for name in _list_defaults(own.pop("defaults", None), path):
         other = path.with_name(f"{name}.yaml")
         part = own if name == "_self_" else _merge(other, depth=depth + 1)
-        options = {**merged.get("options", {}), **part.get("options", {})}
+        options = {**(merged.get("options") or {}), **(part.get("options") or {})}
         merged = {**merged, **part, "options": options}
     return merged
+
+
+def _list_defaults(defaults: Any, path: Path) -> list[str]:
+    if not isinstance(defaults, (list, type(None))) or not all(
+        isinstance(name, str) for name in defaults or []
+    ):
+        raise ConfigError(
+            f"{path}: expected a list of names in defaults, such as [folder, _self_]; got "
+            f"{defaults!r:.80}"
+        )
+    names = list(defaults or [])
+    # Where a file does not say when its own keys come, they come last.
+    return names if "_self_" in names else [*names, "_self_"]

@@ -127,13 +127,20 @@ def find_path(source: str) -> Path | None:
     """Return where a path leads from the current directory or the work root; None = nowhere."""
     path = Path(source).expanduser()
     for base in (Path.cwd(), work_root()):
-        if (base / path).exists():
+        if os.path.exists(base / path):  # not Path.exists, which lets out that a name is too long
             return (base / path).resolve()
     return None
 
 
 def _list_files(folder: Path) -> Iterator[tuple[str, int]]:
-    for parent, _, names in os.walk(folder):
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        # Links are followed, as the sources follow them, but into no folder twice.
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         for name in names:
             path = Path(parent, name)
             # A dangling link is listed too: whoever repairs it changes the digest.

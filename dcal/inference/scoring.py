@@ -179,7 +179,8 @@ def build_predictions(
     """Join a split's rows with what the model said of each picture.
 
     Returns:
-        One row a picture of `table`, in its order: path, label, split, and for each branch
+        One row a picture of `table`, in its order: path, label, split, where pictures are cut also
+        cut_bottom, and for each branch
         `<branch>_prediction`, `<branch>_probability` (of the predicted class) and
         `<branch>_probabilities` (of all classes, float32).
 
@@ -198,7 +199,8 @@ def build_predictions(
         columns[f"{branch}_probability"] = values.gather(1, predictions)[:, 0].numpy()
         columns[f"{branch}_probabilities"] = list(values.numpy())
     scored = pd.DataFrame(columns, index=rows.numpy())
-    return table[["path", "label", "split"]].join(scored).reset_index(drop=True)
+    kept = [name for name in ("path", "label", "split", "cut_bottom") if name in table]
+    return table[kept].join(scored).reset_index(drop=True)
 
 
 def read_predictions(path: str | Path, *, command: str = "dvc repro evaluate") -> pd.DataFrame:

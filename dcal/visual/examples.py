@@ -116,7 +116,8 @@ def _load(example: Example, root: Path, part_names: Sequence[str]) -> list[Shown
     shown = []
     for row, caption in zip(example.rows.to_dict("records"), example.captions, strict=True):
         path = root / row["path"]
-        pixels = paint_annotation(load_image(path), row, root=root, part_names=part_names)
+        image = load_image(path, cut_bottom=int(row.get("cut_bottom", 0)))
+        pixels = paint_annotation(image, row, root=root, part_names=part_names)
         shown.append(Shown(pixels, (caption,), path=path))
     return shown
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dcal.cli.app import app
-from dcal.config import DatasetConfig
+from dcal.config import ConfigError, DatasetConfig
 from dcal.data.fetching import fetch_dataset
 from dcal.data.index import write_index
 from dcal.data.indexing import build_index
@@ -19,7 +19,7 @@ from dcal.data.raw import raw_root
 from dcal.paths import index_folder
 from pipelines.compose import compose_tree, write_params
 from tests.data.factory import write_tar
-from tests.data.official_fixtures import write_cars, write_msmt17
+from tests.data.official_fixtures import write_cars, write_joint_cars, write_msmt17
 from tests.project import ROOT
 
 
@@ -132,3 +132,52 @@ def test_a_file_is_read_as_composing_reads_it(name: str, project: Path) -> None:
     dataset, _ = find_dataset(name)
     expected = DatasetConfig.model_validate(tree["dataset"])
     assert dataset == expected
+
+
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [("folder", "expected a list of names in defaults"), ("[{a: b}]", "expected a list of names")],
+)
+def test_defaults_that_are_none_are_one_sentence_for_check_and_compose(
+    defaults: str, said: str, project: Path
+) -> None:
+    path = project / "experiments/dataset/mine.yaml"
+    path.write_text(f"defaults: {defaults}\nname: mine\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        find_dataset("mine")
+    with pytest.raises(ConfigError, match="cannot be composed"):
+        compose_tree(["dataset=mine"], project / "experiments")
+
+
+@pytest.mark.parametrize("head", ["defaults: [folder]", "defaults:\n  - folder"])
+@pytest.mark.parametrize("options", ["options:", "options: {}", ""])
+def test_own_keys_come_last_where_nothing_is_said_of_them(
+    head: str, options: str, project: Path
+) -> None:
+    path = project / "experiments/dataset/mine.yaml"
+    path.write_text(f"{head}\nname: mine\n{options}\n", encoding="utf-8")
+    assert find_dataset("mine")[0].name == "mine"
+
+
+def test_a_name_that_is_too_long_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="expected the name of a file of experiments/dataset"):
+        find_dataset("x" * 300)
+
+
+def test_a_given_folder_is_looked_at_and_not_what_was_unpacked_before(
+    tmp_path: Path, project: Path
+) -> None:
+    archive = write_tar(tmp_path / "one.tar", write_cars(tmp_path / "one"))
+    dataset, _ = find_dataset("cars", source=str(archive))
+    fetch_dataset(dataset)
+    other = write_joint_cars(tmp_path / "other")
+    said = check("cars", "--source", str(other), status=1)
+    assert f"7 in {other}: " in said["pictures"][0]
+
+
+def test_what_is_allowed_is_not_advised_again(tmp_path: Path, project: Path) -> None:
+    folder = write_msmt17(tmp_path)
+    arguments = ["dataset=msmt17", f"dataset.source={folder}", "dataset.allow_partial=true"]
+    write_params(arguments, project / "params.yaml", project / "experiments")
+    said = check(status=0)
+    assert said["next"][0].startswith("dvc repro ") and "not the official set" in said["warning"][0]

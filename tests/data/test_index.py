@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -240,9 +241,9 @@ def test_a_mask_must_be_there_in_the_pictures_size(
     ("column", "values", "message"),
     [
         ("split", ["train", "train", "valid"], "index splits"),
-        ("label", [0, 2, 2], "index labels: expected train pictures of every class"),
+        ("label", [0, 2, 2], r"index labels: expected 0\.\.1, one a class name; got 0\.\.2"),
         ("label", [0, 0, 1], "index labels: expected train pictures of every class"),
-        ("label", [0, 1, 2], r"index labels: \[2\] are not in train"),
+        ("label", [0, -1, 1], r"index labels: expected 0\.\.1, one a class name; got -1\.\.1"),
         ("path", ["a/1.png", "a/1.png", "b"], "listed twice, such as a/1.png"),
         ("path", ["../a", "b", "c"], r"below the raw root; got \.\./a"),
         ("path", ["/a", "b", "c"], "below the raw root; got /a"),
@@ -302,3 +303,18 @@ def test_headers_alone_give_the_same_index_and_do_not_see_what_follows(tmp_path:
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="1 of 7 pictures cannot be used"):
         build_index(make_dataset(verify="headers"), tmp_path)
+
+
+@pytest.mark.parametrize("verify", ["pixels", "headers"])
+def test_a_pipe_with_a_pictures_name_is_an_error_and_no_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: str
+) -> None:
+    write_picture(tmp_path / "a.png", seed=0)
+    os.mkfifo(tmp_path / "b.png")
+    table = pd.DataFrame(
+        {"path": ["a.png", "b.png", "a.png"], "split": "train", "label": [0, 1, 1]}
+    )
+    monkeypatch.setattr(indexing, "get_source", lambda dataset: _FakeModule(
+        SourceTable(table.drop(index=2), ["x", "y"])))  # fmt: skip
+    with pytest.raises(ValueError, match=r"b\.png: cannot be decoded \(it is no ordinary file"):
+        build_index(make_dataset(verify=verify), tmp_path)

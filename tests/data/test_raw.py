@@ -113,3 +113,18 @@ def test_raw_root_says_what_to_run(tmp_path: Path) -> None:
     folder.rename(tmp_path / "moved")
     with pytest.raises(FileNotFoundError, match="the folder of dataset mine is gone"):
         raw_root(dataset)
+
+
+def test_what_lies_behind_a_linked_folder_is_listed_once(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "linked", COUNTS)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/train").symlink_to(folder / "train")
+    (folder / "train/loop").symlink_to(folder / "train")
+    before = compute_listing_digest(tmp_path / "source")
+    (folder / "train/a/000.png").unlink()
+    assert compute_listing_digest(tmp_path / "source") != before
+
+
+def test_a_source_whose_name_is_too_long_does_not_exist() -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        locate_source(make_dataset(source="x" * 300))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dcal.data.archives import is_archive
 from dcal.data.images import PICTURE_SUFFIXES
 
 MAX_SHOWN = 10
@@ -45,9 +46,11 @@ def find_any_top(root: Path, layouts: tuple[tuple[str, ...], ...], *, what: str)
     ]
     if not tops:
         wanted = ", or ".join(", ".join(names) for names in layouts)
+        archives = sorted(path.name for path in root.iterdir() if is_archive(path))
+        hint = f"; to unpack {archives[0]}, set dataset.source to it" if archives else ""
         raise FileNotFoundError(
             f"{root}: expected the folders {wanted} of {what} there or in one folder; "
-            f"found {_show(found)}"
+            f"found {_show(found)}{hint}"
         )
     if len(tops) > 1:
         raise ValueError(

@@ -15,6 +15,7 @@ from typing import Literal
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
+from dcal.data.boxes import BOX_COLUMNS
 from dcal.data.official import Count, OfficialSet, compare_counts
 from dcal.data.remote_file import Download
 from dcal.data.source_path import fetch_source
@@ -34,7 +35,6 @@ CLASS_FILES: dict[Level, str] = {
 NUM_CLASSES: dict[Level, int] = {"variant": 100, "family": 70, "manufacturer": 30}
 OFFICIAL_SPLITS = ("train", "val", "test")
 BANNER_ROWS = 20
-BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 TITLE = "FGVC-Aircraft 2013b"
 # The address is that of the official page; it could not be tried where this was written.
 ARCHIVE = Download(

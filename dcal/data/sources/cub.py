@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
+from dcal.data.boxes import BOX_COLUMNS
 from dcal.data.official import Count, OfficialSet, compare_counts
 from dcal.data.remote_file import Download
 from dcal.data.source_path import fetch_source
@@ -21,7 +22,6 @@ from dcal.data.sources._text import iterate_lines, parse_decimal, parse_whole, r
 from dcal.data.splits import hold_out
 
 TOP_FOLDER = "CUB_200_2011"
-BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 # The address is the one that CaltechDATA shows; it could not be tried where this was written.
 ARCHIVE = Download(
     file_name="CUB_200_2011.tgz",

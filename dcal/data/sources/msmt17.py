@@ -36,6 +36,7 @@ LISTS = {
     "query": "list_query.txt",
     "gallery": "list_gallery.txt",
 }
+MAX_PERSON = 10**9
 _CAMERA = re.compile(r"[^_]*_[^_]*_([0-9]{1,4})_")
 
 
@@ -139,5 +140,5 @@ def _read_list(path: Path) -> Iterator[tuple[str, int, int]]:
                 f"{place}: expected a picture such as 0000/0000_000_01_0303morning_0008_0.jpg, "
                 f"whose third field is the camera from 01, and a person; got {line[:80]!r}"
             )
-        whole = parse_whole(person, place=place, at_least=0)
+        whole = parse_whole(person, place=place, at_least=0, at_most=MAX_PERSON)
         yield require_below(name.strip(), place=place), whole, int(camera[1])

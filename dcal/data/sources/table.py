@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import csv
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dcal.config import DatasetConfig, Section
+from dcal.data.boxes import BOX_COLUMNS
 from dcal.data.identities import label_identities
 from dcal.data.index import SPLITS_OF_KIND
 from dcal.data.source_path import use_source
@@ -29,9 +31,9 @@ from dcal.data.splits import hold_out, hold_out_identities
 from dcal.sentences import to_one_line
 
 SUFFIXES = (".csv", ".parquet")
-BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 OPTIONAL = ("camera", "view", *BOX_COLUMNS)
 WANTED = {"fgvc": "label", "reid": "identity"}
+SEPARATORS = {"tabs": "\t", "semicolons": ";"}
 Row = dict[str, Any]
 
 
@@ -102,7 +104,7 @@ def _find_table(root: Path, name: str | None) -> Path:
             )
         return root / name
     listed = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
-    found = [path for path in listed if path.is_file()]
+    found = [path for path in listed if path.is_file() and not path.name.startswith(".")]
     if not found:
         raise FileNotFoundError(
             f"{root}: expected a table (.csv or .parquet) there; found none; its place can be "
@@ -119,11 +121,13 @@ def _read(path: Path, wanted: str) -> tuple[dict[int, Row], list[str]]:
     rows = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
     columns = list(next(iter(rows.values()), {}))
     needed = ("path", "split", wanted)
-    missing = [name for name in needed if rows and name not in columns]
+    boxes = [name for name in BOX_COLUMNS if name in columns]
+    wanted_columns = (*needed, *BOX_COLUMNS) if boxes else needed
+    missing = [name for name in wanted_columns if rows and name not in columns]
     if missing:
         raise ValueError(
-            f"{path}: expected the columns {', '.join(needed)}; {', '.join(missing)} is missing "
-            f"among {', '.join(map(repr, columns[:20]))}"
+            f"{path}: expected the columns {', '.join(wanted_columns)}; {', '.join(missing)} is "
+            f"missing among {', '.join(map(repr, columns[:20]))}"
         )
     known = (*needed, *OPTIONAL)
     extra = [name for name in columns if name not in known]
@@ -136,12 +140,19 @@ def _read(path: Path, wanted: str) -> tuple[dict[int, Row], list[str]]:
     return rows, warnings
 
 
+def _require_commas(header: list[str], path: Path) -> None:
+    for name, mark in SEPARATORS.items():
+        if len(header) == 1 and mark in header[0]:
+            raise ValueError(f"{path}: it is separated by {name}; save it with commas")
+
+
 def _read_csv(path: Path) -> dict[int, Row]:
     rows: dict[int, Row] = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             header = [name.strip() for name in next(reader, [])]
+            _require_commas(header, path)
             if len(set(header)) < len(header):
                 raise ValueError(f"{path}: a column is there twice: {', '.join(header[:20])}")
             for fields in reader:
@@ -221,7 +232,10 @@ def _parse_label(label: str, place: str) -> str:
 def _keep_present(
     table: pd.DataFrame, root: Path, *, allow_partial: bool
 ) -> tuple[pd.DataFrame, list[str]]:
-    is_there = pd.Series([(root / path).is_file() for path in table["path"]], index=table.index)
+    # Not Path.is_file, which lets out that a name is too long.
+    is_there = pd.Series(
+        [os.path.isfile(root / path) for path in table["path"]], index=table.index, dtype=bool
+    )
     warnings = require_allowed(
         "are named by the table and not there",
         [to_one_line(path) for path in table.loc[~is_there, "path"]],

@@ -28,6 +28,7 @@ from dcal.data.sources._key_points import find_lists, read_views
 from dcal.data.sources._listing import find_top, undouble
 from dcal.data.sources._naming import parse_name, require_allowed, tabulate_names
 from dcal.data.splits import hold_out_identities
+from dcal.sentences import to_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,8 @@ def _list_pictures(
         folder = undouble(top / FOLDERS[split])
         there = {path.name for path in folder.iterdir() if is_picture(path)}
         listed = sorted(set(lines))
-        lost += [(folder / name).relative_to(root).as_posix() for name in set(listed) - there]
+        place = folder.relative_to(root).as_posix()
+        lost += [to_one_line(f"{place}/{name}") for name in set(listed) - there]
         paths[split] = [folder / name for name in listed if name in there]
         if len(listed) < len(lines):
             num_doubled = len(lines) - len(listed)

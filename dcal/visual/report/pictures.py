@@ -11,6 +11,7 @@ from PIL import Image
 
 from dcal.analysis.tables import find_confused_pairs
 from dcal.data.images import load_image
+from dcal.data.index import list_cuts
 from dcal.inference.localization import SELECTION
 from dcal.visual.attention_maps import enlarge
 from dcal.visual.figures import image_to_uri
@@ -101,16 +102,17 @@ def _build_sides(inputs: ReportInputs, pair: dict[Any, Any]) -> list[dict[str, A
         chosen = table.loc[is_shown].sort_values(
             [f"{branch}_probability", "path"], ascending=[False, True]
         )
+        shown = chosen.head(2)
         pictures = [
-            _build_thumbnail(inputs, path, alt=f"Test picture {path}, {text} ({names})")
-            for path in chosen["path"].head(2)
+            _build_thumbnail(inputs, path, cut, alt=f"Test picture {path}, {text} ({names})")
+            for path, cut in zip(shown["path"], list_cuts(shown), strict=True)
         ]
         sides.append({"label": text, "pictures": pictures})
     return sides
 
 
-def _build_thumbnail(inputs: ReportInputs, path: str, *, alt: str) -> dict[str, Any]:
-    image = load_image(inputs.pictures_root / path)
+def _build_thumbnail(inputs: ReportInputs, path: str, cut: int, *, alt: str) -> dict[str, Any]:
+    image = load_image(inputs.pictures_root / path, cut_bottom=cut)
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     pixels = enlarge(np.asarray(image), longer_side=THUMBNAIL_SIDE)
     height = round(THUMBNAIL_SIDE * pixels.shape[0] / pixels.shape[1])

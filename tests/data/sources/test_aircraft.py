@@ -154,3 +154,12 @@ def test_other_counts_than_those_of_the_level_stop_unless_allowed(tmp_path: Path
 def test_an_unknown_level_names_those_that_exist() -> None:
     with pytest.raises(ConfigError, match=r"level: .*'variant', 'family' or 'manufacturer'"):
         describe_source(_make({"level": "model"}))
+
+
+def test_boxes_end_where_the_banner_begins(tmp_path: Path) -> None:
+    path = write_aircraft(tmp_path) / "data/images_box.txt"
+    names = [line.split()[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(f"{name} 1 11 50 60" for name in names), encoding="utf-8")
+    table, report = build_index(_make(), tmp_path)
+    assert set(table["box_y"] + table["box_height"]) == {40}
+    assert not any("boxes" in warning for warning in report.warnings)

@@ -12,7 +12,7 @@ from dcal.config import DatasetConfig
 from dcal.data.indexing import build_index
 from dcal.data.official import OfficialCountError
 from dcal.data.sources import SourceTable, describe_source, msmt17
-from tests.data.factory import make_dataset, write_picture
+from tests.data.factory import make_dataset, write_picture, write_tar
 from tests.data.official_fixtures import write_msmt17
 
 
@@ -95,8 +95,14 @@ def test_other_packagings_and_gaps_are_read_alike(tmp_path: Path, kind: str) -> 
         ("0000/0000_000_00_0303morning_0008_0.jpg 0", "the camera from 01"),
         ("0000/0000_000_0303morning_0008_0.jpg 0", "the camera from 01"),
         ("0000/0000_000_01_0303morning_0008_0.jpg", "the camera from 01"),
-        ("0000/0000_000_01_0303morning_0008_0.jpg -1", "a whole number from 0; got '-1'"),
-        ("0000/0000_000_01_0303morning_0008_0.jpg 1e3", "a whole number from 0; got '1e3'"),
+        (
+            "0000/0000_000_01_0303morning_0008_0.jpg -1",
+            "from 0 to 1000000000; got '-1'",
+        ),
+        (
+            "0000/0000_000_01_0303morning_0008_0.jpg 1e3",
+            "from 0 to 1000000000; got '1e3'",
+        ),
         ("../0000_000_01_0303morning_0008_0.jpg 0", "a path below the set's folder"),
     ],
 )
@@ -145,4 +151,18 @@ def test_both_versions_in_one_folder_must_be_told_apart(tmp_path: Path) -> None:
     write_msmt17(tmp_path)
     write_msmt17(tmp_path, version="V2")
     with pytest.raises(ValueError, match="expected one folder of MSMT17; found .*V1, .*V2"):
+        _build(tmp_path)
+
+
+def test_a_person_that_no_set_has_so_many_of_is_no_number(tmp_path: Path) -> None:
+    path = write_msmt17(tmp_path) / "list_train.txt"
+    path.write_text(path.read_text().replace(" 3\n", f" {2**63 - 2}\n"), encoding="utf-8")
+    with pytest.raises(ValueError, match="expected a whole number from 0 to 1000000000"):
+        _build(tmp_path)
+
+
+def test_an_archive_that_lies_in_the_folder_is_pointed_at(tmp_path: Path) -> None:
+    write_tar(tmp_path / "MSMT17_V1.tar", write_msmt17(tmp_path / "made"))
+    (tmp_path / "made").rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError, match=r"to unpack MSMT17_V1\.tar, set dataset\.source"):
         _build(tmp_path)

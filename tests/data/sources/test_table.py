@@ -226,3 +226,35 @@ def test_the_folder_is_the_source_and_not_the_table(
         fetch_dataset(_make(source=str(root / "pictures.csv")))
     fetch_dataset(_make(source=str(write_tar(tmp_path / "mine.tar", root))))
     assert len(_build(raw_root(_make()) / "mine").table) == 6
+
+
+def test_a_name_that_is_too_long_for_a_disk_is_a_picture_that_is_not_there(tmp_path: Path) -> None:
+    _write(tmp_path, [HEADER, *ROWS, f"{'x' * 300}.png,finch,test"])
+    with pytest.raises(ValueError, match="1 of 7 pictures are named by the table and not there"):
+        _build(tmp_path)
+    assert len(_build(tmp_path, allow_partial=True).table) == 6
+
+
+@pytest.mark.parametrize(("mark", "name"), [("\t", "tabs"), (";", "semicolons")])
+def test_another_separator_is_named(tmp_path: Path, mark: str, name: str) -> None:
+    _write(tmp_path, [line.replace(",", mark) for line in (HEADER, *ROWS)])
+    with pytest.raises(ValueError, match=f"separated by {name}; save it with commas"):
+        _build(tmp_path)
+
+
+def test_three_quarters_of_a_box_are_refused(tmp_path: Path) -> None:
+    lines = [f"{HEADER},box_x,box_y,box_width", *(f"{row},1,1,1" for row in ROWS)]
+    with pytest.raises(ValueError, match="box_height is missing among"):
+        _build(_write(tmp_path, lines))
+
+
+def test_a_hidden_copy_beside_the_table_is_none(tmp_path: Path) -> None:
+    _write(tmp_path, [HEADER, *ROWS])
+    (tmp_path / "._pictures.csv").write_bytes(b"\0\5\26\7")
+    assert len(_build(tmp_path).table) == 6
+
+
+def test_a_class_that_only_test_has_is_named(tmp_path: Path) -> None:
+    rows = [*ROWS[:4], ROWS[4].replace(",finch,", ",wren,"), ROWS[5]]
+    with pytest.raises(ValueError, match="1 of 3 have none, and so .* scored: wren"):
+        build_index(_make(), _write(tmp_path, [HEADER, *rows]))

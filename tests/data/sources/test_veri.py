@@ -225,3 +225,11 @@ def test_val_holds_out_vehicles_and_the_label_map_follows_the_rest(tmp_path: Pat
     assert val["identity"].nunique() == 2 and report.counts["train"] + len(val) == 20
     assert len(report.class_names) == 3
     assert set(val["identity"]).isdisjoint(table.loc[table["split"] == "train", "identity"])
+
+
+def test_a_list_that_names_an_absolute_path_names_no_picture_there(tmp_path: Path) -> None:
+    top = write_veri(tmp_path)
+    with open(top / "name_train.txt", "ab") as stream:
+        stream.write(b"/etc/passwd\r\n")
+    with pytest.raises(ValueError, match="are in the official lists and not in their folder: "):
+        _build(tmp_path, allow_partial=False)
