@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dcal.config import DatasetConfig, load_config
 from dcal.data.raw import IN_PLACE_FILE
-from dcal.data.source_path import compute_listing_digest, locate_source
+from dcal.data.source_path import compute_listing_digest, find_path, locate_source
 from dcal.disk import parts_beside, sync
 from dcal.paths import raw_folder, work_root
 
@@ -43,7 +43,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"watch: {error}")
     if changed:
-        logger.info("%s changed since it was listed", dataset.source)
+        logger.info("%s changed since it was fetched", dataset.source)
         sys.exit(subprocess.run(FETCH_AGAIN).returncode)
 
 
@@ -77,14 +77,19 @@ def require_room(path: Path) -> None:
 
 
 def has_changed(dataset: DatasetConfig) -> bool:
-    """Say whether a folder that was listed before looks different now.
+    """Say whether a folder that was listed before looks different now, or an archive is newer.
 
     Raises:
         FileNotFoundError: The folder is gone.
     """
-    record = raw_folder(dataset.name) / IN_PLACE_FILE
-    if dataset.source is None or not record.is_file():
+    fetched = raw_folder(dataset.name)
+    record = fetched / IN_PLACE_FILE
+    if dataset.source is None or not fetched.is_dir():
         return False
+    if not record.is_file():
+        # Of an archive that was unpacked and may be gone since.
+        archive = find_path(dataset.source)
+        return archive is not None and archive.stat().st_mtime > fetched.stat().st_mtime
     folder = locate_source(dataset)
     found = {"path": str(folder), "listing_sha256": compute_listing_digest(folder)}
     return bool(json.loads(record.read_text(encoding="utf-8")) != found)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from dcal.config import load_config
 from pipelines import fetch, watch
 from pipelines.compose import write_params
+from tests.data.factory import write_tar
 
 
 @pytest.fixture
@@ -70,3 +72,18 @@ def test_drawn_data_is_not_watched(
     watch.main()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "params.yaml", "work"]
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_an_archive_that_is_newer_than_what_was_unpacked_is_noticed(
+    fetched: Path, repository: Path
+) -> None:
+    archive = write_tar(fetched.with_name("pictures.tar"), fetched)
+    arguments = ["dataset=folder", f"dataset.source={archive}", "dataset.name=mine"]
+    write_params(arguments, Path("params.yaml"), repository / "experiments")
+    fetch.main()
+    assert not is_changed()
+    later = archive.stat().st_mtime + 1000
+    os.utime(archive, (later, later))
+    assert is_changed()
+    archive.unlink()
+    assert not is_changed()
