@@ -101,7 +101,7 @@ OTHER_SETS = {
         write_veri,
         {"kind": "reid", "options": {"views": None}},
         4,
-        ("68 pictures", "VeRi-776 has", "identity 14: a query"),
+        ("68 pictures", "not the official set: VeRi-776", "identity 14: a query"),
     ),
 }
 
