@@ -12,7 +12,6 @@ import pandas as pd
 from rich.progress import Progress
 
 from dcal.config import CacheConfig, load_config
-from dcal.data.cached import write_cache
 from dcal.data.index import IndexReport, write_index
 from dcal.data.indexing import build_index
 from dcal.data.raw import raw_root
@@ -51,6 +50,9 @@ def main() -> None:
 
 def resize(cache: CacheConfig, table: pd.DataFrame, report: IndexReport, root: Path) -> None:
     """Resize the pictures, unless that was done."""
+    # Only here, because it brings torch: 600 MiB that listing and decoding do without.
+    from dcal.data.cached import write_cache
+
     with Progress(transient=True) as progress:
         task = progress.add_task("Resizing pictures", total=len(table))
         is_new = write_cache(

@@ -33,7 +33,7 @@ from tests.data.sources.test_table import HEADER, REID_HEADER, REID_ROWS, ROWS
 PACKAGE = Path(dcal.__file__).parent
 MAX_SECONDS = 20
 ROUNDS = 15
-MATLAB_ROUNDS = 3  # each starts a process
+MATLAB_ROUNDS = 2  # each starts a process
 LIST_PIECES = [b" ", b"\n", b"\r\n", b"\0", b"\xff\xfe", b"-", b"9" * 30, b"../", b'"', b",", b"e9",
                "\u0661".encode(), b"NaN", b"inf", b"\x1b[2J", b"\x85"]  # fmt: skip
 

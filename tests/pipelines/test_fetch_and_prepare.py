@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,8 @@ def test_prepare_resizes_pictures_once_where_it_is_asked_to(
         assert caplog.messages[-1] == f"{cached_root() / 'mine'}: {said}"
     assert open_pictures(config.dataset).cache is not None
     assert [path.name for path in Path("data/index/mine").iterdir()].count("pixels.bin") == 0
+
+
+def test_preparing_does_without_torch_which_takes_more_memory_than_a_large_index() -> None:
+    code = "import sys, pipelines.prepare; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
