@@ -28,7 +28,7 @@ def find_dataset(name: str | None, *, source: str | None = None) -> tuple[Datase
         ConfigError: No such data set, or a file that cannot be used.
     """
     path = PARAMS
-    dataset = load_config(PARAMS).dataset if PARAMS.is_file() else None
+    dataset = load_config(PARAMS).dataset if name is None or PARAMS.is_file() else None
     if dataset is None or name not in (None, dataset.name):
         path = DATASETS / f"{name}.yaml"
         dataset = _read_file(path)

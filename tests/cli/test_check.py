@@ -181,3 +181,10 @@ def test_what_is_allowed_is_not_advised_again(tmp_path: Path, project: Path) -> 
     write_params(arguments, project / "params.yaml", project / "experiments")
     said = check(status=0)
     assert said["next"][0].startswith("dvc repro ") and "not the official set" in said["warning"][0]
+
+
+def test_without_params_yaml_and_a_name_the_missing_file_is_named(project: Path) -> None:
+    (project / "params.yaml").unlink()
+    result = CliRunner().invoke(app, ["check"])
+    assert result.exit_code == 1 and "params.yaml" in result.stderr and "None" not in result.stderr
+    assert check("cub", status=1)["pictures"] == ["not there: data/raw/cub"]
