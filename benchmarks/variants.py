@@ -59,7 +59,7 @@ def build_variant(name: str, job: Job, *, device: str, autocast: bool = False) -
     forward = _choose_forward(name, model)
 
     def train_step() -> None:
-        model.train()
+        _switch(model, is_training=True)
         with precision:
             if name in ("plain", "sa"):
                 output = model(images)
@@ -74,12 +74,17 @@ def build_variant(name: str, job: Job, *, device: str, autocast: bool = False) -
 
     @torch.inference_mode()
     def infer() -> None:
-        model.eval()
+        _switch(model, is_training=False)
         with precision:
             forward(images)
 
     train_macs, infer_macs = count_macs(name, model, job)
     return Variant(name, train_step, infer, train_macs, infer_macs)
+
+
+def _switch(model: nn.Module, *, is_training: bool) -> None:
+    if model.training != is_training:  # or walking through all modules would be measured, too
+        model.train(is_training)
 
 
 def count_macs(name: str, model: nn.Module, job: Job) -> tuple[int, int]:

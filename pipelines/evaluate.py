@@ -28,6 +28,7 @@ from dcal.inference.scoring import (
 )
 from dcal.metrics.classification import compute_confusion
 from dcal.paths import compute_file_digest, compute_fingerprint, write_atomically, write_json
+from dcal.processor import prepare_cpu
 from dcal.tracking import (
     Tracker,
     describe_environment,
@@ -76,7 +77,7 @@ def evaluate_classes(config: Config, scoring: Scoring) -> None:
 
 def predict(scoring: Scoring) -> pd.DataFrame:
     """Run the model over the test split with a progress bar."""
-    torch.set_flush_denormal(True)  # denormals cost small models much on a CPU
+    prepare_cpu()
     loader = build_scoring_loader(scoring, SPLIT)
     table = scoring.pictures.select(SPLIT)
     device = torch.device(resolve_runtime(scoring.config.train).accelerator)

@@ -26,6 +26,7 @@ from dcal.inference.retrieval import (
 from dcal.inference.scoring import Scoring
 from dcal.metrics.ranking import RankingResult
 from dcal.paths import write_atomically, write_json
+from dcal.processor import prepare_cpu
 from dcal.training.runtime import resolve_runtime
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def evaluate_reid(config: Config, scoring: Scoring) -> dict[str, float]:
 
 def embed(config: Config, scoring: Scoring) -> Features:
     """Embed queries and gallery with a progress bar."""
-    torch.set_flush_denormal(True)  # denormals cost small models much on a CPU
+    prepare_cpu()
     device = torch.device(resolve_runtime(scoring.config.train).accelerator)
     pictures = scoring.pictures
     total = len(pictures.select("query")) + len(pictures.select("gallery"))

@@ -24,6 +24,7 @@ from dcal.inference.scoring import (
     read_predictions,
 )
 from dcal.paths import write_atomically, write_json
+from dcal.processor import prepare_cpu
 from dcal.tracking import read_run_record, resume_run
 from dcal.training.runtime import resolve_runtime
 from dcal.visual.attention_maps import save_gallery
@@ -42,7 +43,7 @@ LISTS = Path("runs/evaluate/ranked_lists.csv")
 def main() -> None:
     """Read params.yaml, draw overlays of some test pictures, and score where parts are known."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_flush_denormal(True)  # denormals cost small models much on a CPU
+    prepare_cpu()
     config = load_config("params.yaml")
     device = torch.device(resolve_runtime(config.train).accelerator)
     scoring = open_scoring(config)

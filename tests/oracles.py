@@ -54,6 +54,22 @@ def explicit_rollout(attention_weights: list[Tensor]) -> Tensor:
     return product
 
 
+def logsumexp_rollout(heads: list[tuple[Tensor, Tensor]], scale: float) -> Tensor:
+    """Return the class row by r'_j = mean_h exp(logsumexp_i(s_ij - lse_i + log r_i)).
+
+    `heads` are queries and keys of each block, first block first. With lse_i the log-sum-exp of
+    attention's row i, a step is attention's own log-sum-exp with queries and keys exchanged.
+    """
+    first = heads[0][0]
+    row = torch.zeros(first.shape[0], first.shape[2], dtype=first.dtype, device=first.device)
+    row[:, 0] = 1
+    for queries, keys in reversed(heads):
+        products = queries @ keys.transpose(-2, -1) * scale  # (B, h, N, N)
+        biased = products - products.logsumexp(dim=-1, keepdim=True) + row.log()[:, None, :, None]
+        row = (row + biased.logsumexp(dim=-2).exp().mean(dim=1)) / 2
+    return row
+
+
 class ExplicitDCAL:
     """The method on the parameters of a `DCAL` model, drawn out in full."""
 

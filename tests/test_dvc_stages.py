@@ -25,6 +25,7 @@ EXEMPT = {
     "dcal/tracking": "tells MLflow what was computed",
     "dcal/mistakes.py": "says which errors are told in a sentence",
     "dcal/section_files.py": "reads a plan or a grid, which is a dep",
+    "dcal/processor.py": "prepares the processor, as the versions of torch and its kin do",
     "dcal/sentences.py": "keeps messages short",
     "dcal/write_errors.py": "words for a write that failed",
     "dcal/yaml_text.py": "reads params.yaml, whose content is in params",

@@ -93,7 +93,9 @@ def choose_device(name: str) -> torch.device:
     """Return the device that `auto` or `cpu` means here, and set what is global to a process."""
     import torch
 
-    torch.set_flush_denormal(True)  # denormals cost small models much on a CPU
+    from dcal.processor import prepare_cpu
+
+    prepare_cpu()
     use_gpu = name == "auto" and torch.cuda.is_available()
     return torch.device("cuda" if use_gpu else "cpu")
 

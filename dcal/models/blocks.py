@@ -40,12 +40,24 @@ def get_attention(block: Block) -> Attention:
 
 def project_all(block: Block, tokens: Tensor) -> Heads:
     """Return queries, keys and values of all tokens, each (B, h, N, d)."""
+    (heads,) = project_parts(block, tokens, [len(tokens)])
+    return heads
+
+
+def project_parts(block: Block, tokens: Tensor, sizes: list[int]) -> list[Heads]:
+    """Return queries, keys and values of the parts of a batch, from one product for all.
+
+    Split before the heads are: the gradient of a split is one joined copy, that of slices a
+    zero-filled batch a slice.
+    """
     attention = get_attention(block)
-    normalised = block.norm1(tokens)
-    queries, keys, values = split_heads(
-        attention.qkv(normalised), num_heads=attention.num_heads, num_parts=3
-    )
-    return Heads(attention.q_norm(queries), attention.k_norm(keys), values)
+    projected = attention.qkv(block.norm1(tokens))
+    parts = [projected] if len(sizes) == 1 else projected.split(sizes)
+    split = [split_heads(part, num_heads=attention.num_heads, num_parts=3) for part in parts]
+    return [
+        Heads(attention.q_norm(queries), attention.k_norm(keys), values)
+        for queries, keys, values in split
+    ]
 
 
 def project_queries(block: Block, rows: Tensor) -> Tensor:

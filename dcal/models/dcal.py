@@ -212,7 +212,7 @@ class DCAL(nn.Module):
     def _run_streams(self, tokens: Tensor, batch_size: int, pairing: Pairing | None) -> _Trace:
         first_pwca_block = self.num_blocks - self.config.pwca_blocks
         first_glca_block = self.num_blocks - len(self.glca_blocks)
-        streams = Streams(tokens, None)
+        streams = Streams(tokens, len(tokens))
         entering: list[Tensor] = []
         recorded: list[Callable[[], QueriesAndKeys]] = []
         for index, block in enumerate(self._list_blocks()):

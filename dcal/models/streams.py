@@ -21,6 +21,7 @@ from dcal.models.blocks import (
     finish_block,
     project_all,
     project_keys_values,
+    project_parts,
     project_queries,
 )
 
@@ -33,34 +34,42 @@ class Pairing(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Tokens of both streams after a block; PWCA is None before its first block."""
+    """Tokens of both streams after a block, kept as the one batch that they are computed as."""
 
-    sa: Tensor  # (S, N, D)
-    pwca: Tensor | None  # (U, N, D)
+    tokens: Tensor  # (S + U, N, D), SA's rows first; U = 0 before PWCA's first block
+    num_sa: int  # S
     sa_queries_keys: tuple[Tensor, Tensor] | None = None  # of the block just run, detached
+
+    @property
+    def sa(self) -> Tensor:
+        """Return the rows of SA: (S, N, D)."""
+        return self.tokens[: self.num_sa]
+
+    @property
+    def pwca(self) -> Tensor | None:
+        """Return the rows of PWCA: (U, N, D); None before its first block."""
+        return self.tokens[self.num_sa :] if len(self.tokens) > self.num_sa else None
 
 
 def run_block(block: Block, streams: Streams, pairing: Pairing | None) -> Streams:
     """Run one block on SA, and on PWCA if there is a pairing."""
+    tokens, num_sa = streams.tokens, streams.num_sa
     if pairing is None:
-        heads = project_all(block, streams.sa)
+        heads = project_all(block, tokens)
         attended = attend_in_block(block, *heads)
-        return Streams(finish_block(block, streams.sa, attended), None, _detach(heads))
-    sa_rows, pwca_rows = streams.sa.shape[0], pairing.indices.shape[0]
+        return Streams(finish_block(block, tokens, attended), num_sa, _detach(heads))
+    num_pwca = len(pairing.indices)
     if streams.pwca is None:
-        both = torch.cat((streams.sa, streams.sa[:pwca_rows]))
-        sa_heads = project_all(block, streams.sa)
-        pwca_heads = sa_heads.rows(slice(pwca_rows))
+        sa_heads = project_all(block, tokens)
+        pwca_heads = sa_heads.rows(slice(num_pwca))
+        tokens = torch.cat((tokens, tokens[:num_pwca]))
     else:
-        both = torch.cat((streams.sa, streams.pwca))
-        heads = project_all(block, both)
-        sa_heads, pwca_heads = heads.rows(slice(sa_rows)), heads.rows(slice(sa_rows, None))
+        sa_heads, pwca_heads = project_parts(block, tokens, [num_sa, num_pwca])
     source = pwca_heads if pairing.is_mutual else sa_heads
     attended = torch.cat(
         (attend_in_block(block, *sa_heads), _attend_to_pair(block, pwca_heads, source, pairing))
     )
-    finished = finish_block(block, both, attended)
-    return Streams(finished[:sa_rows], finished[sa_rows:], _detach(sa_heads))
+    return Streams(finish_block(block, tokens, attended), num_sa, _detach(sa_heads))
 
 
 def run_last_block(
@@ -70,24 +79,25 @@ def run_last_block(
 
     Rows beyond the images are distractors from outside the batch: only their keys are needed.
     """
-    sa_class = streams.sa[:num_images, :1]
+    tokens, num_sa = streams.tokens, streams.num_sa
+    sa_class = tokens[:num_images, :1]
+    keys, values = project_keys_values(block, tokens)
     if pairing is None:
-        keys, values = project_keys_values(block, streams.sa)
         attended = attend_in_block(block, project_queries(block, sa_class), keys, values)
-        return Streams(finish_block(block, sa_class, attended), None)
-    sa_rows, pwca_rows = streams.sa.shape[0], pairing.indices.shape[0]
+        return Streams(finish_block(block, sa_class, attended), num_images)
+    num_pwca = len(pairing.indices)
     if streams.pwca is None:
         both_class = torch.cat((sa_class, sa_class))
         sa_queries = pwca_queries = project_queries(block, sa_class)
-        keys, values = project_keys_values(block, streams.sa)
-        own_rows = slice(pwca_rows)
+        sa_heads = Heads(sa_queries, keys, values)
+        pwca_heads = sa_heads.rows(slice(num_pwca))
     else:
-        both_class = torch.cat((sa_class, streams.pwca[:num_images, :1]))
-        sa_queries, pwca_queries = project_queries(block, both_class).chunk(2)
-        keys, values = project_keys_values(block, torch.cat((streams.sa, streams.pwca)))
-        own_rows = slice(sa_rows, None)
-    sa_heads = Heads(sa_queries, keys[:sa_rows], values[:sa_rows])
-    pwca_heads = Heads(pwca_queries, keys[own_rows], values[own_rows])
+        both_class = torch.cat((sa_class, tokens[num_sa : num_sa + num_images, :1]))
+        sa_queries, pwca_queries = project_queries(block, both_class).split(num_images)
+        sa_keys, pwca_keys = keys.split([num_sa, num_pwca])
+        sa_values, pwca_values = values.split([num_sa, num_pwca])
+        sa_heads = Heads(sa_queries, sa_keys, sa_values)
+        pwca_heads = Heads(pwca_queries, pwca_keys, pwca_values)
     source = pwca_heads if pairing.is_mutual else sa_heads
     sa_own = sa_heads.keys_values_of(num_images)
     pwca_own = pwca_heads.keys_values_of(num_images)
@@ -95,8 +105,7 @@ def run_last_block(
     attended = torch.cat(
         (attend_in_block(block, *sa_own), _attend_to_pair(block, pwca_own, source, first_pairs))
     )
-    finished = finish_block(block, both_class, attended)
-    return Streams(finished[:num_images], finished[num_images:])
+    return Streams(finish_block(block, both_class, attended), num_images)
 
 
 def _attend_to_pair(block: Block, own: Heads, source: Heads, pairing: Pairing) -> Tensor:

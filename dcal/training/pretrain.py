@@ -26,6 +26,7 @@ from dcal.config import ImageSize, Section
 from dcal.data.drawn_batches import DrawnBatch, DrawnBatches
 from dcal.data.synthetic import PART_VALUES, choose_pretraining_combinations
 from dcal.models.pico import PICO_PATCH_SIZE, create_pico
+from dcal.processor import prepare_cpu
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def pretrain(
     options: PretrainOptions, *, report: Callable[[dict[str, float]], None] | None = None
 ) -> PretrainResult:
     """Train `dcal_pico` from nothing; `report` is called with every entry of the history."""
-    torch.set_flush_denormal(True)
+    prepare_cpu()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = PartClassifier(create_pico(options.image_size))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from dcal.processor import prepare_cpu
+
 if TYPE_CHECKING:
     from dcal.config import TrainConfig
 
@@ -64,7 +66,7 @@ def has_compiler(*, on_gpu: bool) -> bool:
 
 
 def prepare_runtime(runtime: Runtime) -> None:
-    """Set what is global to the process: denormals are flushed, fp32 products may use TF32."""
-    torch.set_flush_denormal(True)  # denormals cost small models much on a CPU
+    """Set what is global to the process: `prepare_cpu`; fp32 products on a GPU may use TF32."""
+    prepare_cpu()
     if runtime.accelerator == "cuda":
         torch.set_float32_matmul_precision("high")

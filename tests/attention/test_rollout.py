@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dcal.attention import rollout
 from dcal.attention.rollout import compute_class_row, compute_full_rollout
-from tests.oracles import explicit_rollout
+from tests.oracles import explicit_rollout, logsumexp_rollout
 
 
 def draw_heads(num_blocks, *, batch=3, heads=2, tokens=9, width=4, dtype=torch.float64, seed=0):
@@ -41,9 +42,9 @@ def test_class_row_is_the_first_row_of_the_full_product(num_blocks, tokens, head
 
 def test_full_rollout_equals_the_explicit_product_and_its_rows_sum_to_one():
     maps = [attention_of(*pair, 0.5) for pair in draw_heads(4)]
-    rollout = compute_full_rollout(maps)
-    torch.testing.assert_close(rollout, explicit_rollout(maps))
-    torch.testing.assert_close(rollout.sum(dim=-1), torch.ones(3, 9, dtype=torch.float64))
+    product = compute_full_rollout(maps)
+    torch.testing.assert_close(product, explicit_rollout(maps))
+    torch.testing.assert_close(product.sum(dim=-1), torch.ones(3, 9, dtype=torch.float64))
 
 
 def test_class_row_sums_to_one_and_is_float32_even_from_bfloat16():
@@ -68,6 +69,43 @@ def test_a_batch_equals_its_images_one_by_one():
         one = [(q[image : image + 1], k[image : image + 1]) for q, k in pairs]
         alone = compute_class_row(as_callables(one), scale=0.5)
         torch.testing.assert_close(alone[0], whole[image])
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 4 * 9, 4 * 9 * 4, 4 * 9 * 9 * 4, 2**20])
+def test_tiles_of_any_size_give_the_same_row(tile_bytes, monkeypatch):
+    pairs = draw_heads(4)
+    monkeypatch.setattr(rollout, "TILE_BYTES", tile_bytes)
+    expected = explicit_rollout([attention_of(*pair, 0.5) for pair in pairs])[:, 0]
+    row = compute_class_row(as_callables(pairs), scale=0.5)
+    torch.testing.assert_close(row.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch, heads, tokens", [(1, 3, 785), (4, 3, 785), (64, 12, 129)])
+def test_at_most_one_heads_attention_is_in_memory(batch, heads, tokens, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    pairs, rows = rollout._choose_tile(batch * heads, tokens)
+    assert pairs * rows * tokens * 4 <= rollout.TILE_BYTES
+    assert pairs % 2 == 0 or pairs == batch * heads
+
+
+def test_many_threads_and_tokens_still_get_a_row_each(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    assert rollout._choose_tile(100, 10**6) == (64, 1)
+
+
+@given(
+    num_blocks=st.integers(1, 4),
+    tokens=st.integers(2, 12),
+    scale=st.floats(0.1, 2.0),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_log_sum_exp_form_is_the_same_row(num_blocks, tokens, scale, seed):
+    pairs = draw_heads(num_blocks, tokens=tokens, seed=seed)
+    expected = explicit_rollout([attention_of(*pair, scale) for pair in pairs])[:, 0]
+    torch.testing.assert_close(logsumexp_rollout(pairs, scale), expected)
+    row = compute_class_row(as_callables(pairs), scale=scale)
+    torch.testing.assert_close(row.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_rollout_has_no_gradient():
