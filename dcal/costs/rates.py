@@ -1,0 +1,162 @@
+"""How fast a machine does each kind of work, measured at a model's own shapes (ours)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dcal.costs.work import Work, WorkRecorder
+
+
+class Rates(NamedTuple):
+    """What a machine does in a second of each kind of work, and what a call takes besides."""
+
+    products: float  # FLOP a second
+    attention: float  # FLOP a second
+    attention_gradients: float  # FLOP a second
+    moved: float  # bytes a second
+    call_seconds: float
+
+
+class Shape(NamedTuple):
+    """The shape that a model's blocks work on."""
+
+    batch: int
+    tokens: int
+    width: int
+    heads: int
+    hidden: int  # width of the FFN
+
+
+def predict_seconds(work: Work, rates: Rates) -> dict[str, float]:
+    """Return the seconds of each kind of work; their sum is those of the whole."""
+    return {
+        "products": work.products / rates.products,
+        "attention": work.attention / rates.attention
+        + work.attention_gradients / rates.attention_gradients,
+        "moved": work.moved / rates.moved,
+        "calls": work.calls * rates.call_seconds,
+    }
+
+
+def measure_rates(
+    shape: Shape, *, device: str = "cpu", autocast: bool = False, rounds: int = 7
+) -> Rates:
+    """Time one block's products, its attention and what else it does, each alone.
+
+    Takes about as long as a training step of one block, some times over.
+    """
+    timing = _Timing(device, autocast, rounds)
+    calls = timing.measure(_build_layers(Shape(1, 2, 8, 1, 8), device))
+    call_seconds = calls.seconds / calls.work.calls
+    products = timing.measure(_build_products(shape, device))
+    forward, backward = (timing.measure(f) for f in _build_attention(shape, device))
+    layers = timing.measure(_build_layers(shape, device))
+
+    def rate(amount: float, measured: _Measured) -> float:
+        # At most the whole time is a call's own: a small shape's rate is then not known, or needed.
+        own = measured.seconds - measured.work.calls * call_seconds
+        return amount / max(own, 0.1 * measured.seconds)
+
+    return Rates(
+        products=rate(products.work.products, products),
+        attention=rate(forward.work.attention, forward),
+        attention_gradients=backward.work.attention_gradients
+        / max(backward.seconds - forward.seconds, 0.1 * backward.seconds),
+        moved=rate(layers.work.moved, layers),
+        call_seconds=call_seconds,
+    )
+
+
+class _Measured(NamedTuple):
+    work: Work
+    seconds: float
+
+
+class _Timing(NamedTuple):
+    device: str
+    autocast: bool
+    rounds: int
+
+    def measure(self, function: Callable[[], object]) -> _Measured:
+        def run() -> None:
+            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
+                function()
+            if self.device == "cuda":
+                torch.cuda.synchronize()
+
+        with WorkRecorder() as recorder:
+            run()
+        seconds = []
+        for _ in range(self.rounds + 1):  # the first one warms up
+            started = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - started)
+        return _Measured(recorder.work, statistics.median(seconds[1:]))
+
+
+def _build_products(shape: Shape, device: str) -> Callable[[], object]:
+    """Return a block's four linear layers, forward and backward."""
+    width, hidden = shape.width, shape.hidden
+    sizes = ((width, 3 * width), (width, width), (width, hidden), (hidden, width))
+    layers = [nn.Linear(*size, device=device) for size in sizes]
+    inputs = {
+        size: torch.randn(shape.batch, shape.tokens, size, device=device, requires_grad=True)
+        for size in {width, hidden}
+    }
+
+    def run() -> None:
+        outputs = [layer(inputs[layer.in_features]) for layer in layers]
+        # A gradient that is there already, so that nothing but products runs.
+        torch.autograd.backward(outputs, [torch.empty_like(output) for output in outputs])
+        for tensor in (*inputs.values(), *(p for layer in layers for p in layer.parameters())):
+            tensor.grad = None
+
+    return run
+
+
+def _build_attention(
+    shape: Shape, device: str
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return self-attention forward, and forward and backward."""
+    size = (shape.batch, shape.tokens, 3, shape.heads, shape.width // shape.heads)
+    projected = torch.randn(size, device=device, requires_grad=True)
+    gradient = torch.randn(
+        shape.batch, shape.heads, shape.tokens, shape.width // shape.heads, device=device
+    )
+
+    def attend() -> torch.Tensor:
+        queries, keys, values = projected.permute(2, 0, 3, 1, 4).unbind(0)
+        return F.scaled_dot_product_attention(queries, keys, values)
+
+    def attend_and_return() -> None:
+        output = attend()
+        output.backward(gradient.to(output.dtype))
+        projected.grad = None
+
+    return attend, attend_and_return
+
+
+def _build_layers(shape: Shape, device: str) -> Callable[[], object]:
+    """Return what a block does besides: two norms, the activation, two residuals, both ways."""
+    norm = nn.LayerNorm(shape.width, device=device)
+    size = (shape.batch, shape.tokens, shape.width)
+    tokens = torch.randn(size, device=device, requires_grad=True)
+    inner = torch.randn(*size[:2], shape.hidden, device=device, requires_grad=True)
+
+    def run() -> None:
+        first = tokens + norm(tokens)
+        second = first + norm(first)
+        torch.autograd.backward(
+            [second, F.gelu(inner)], [torch.empty_like(second), torch.empty_like(inner)]
+        )
+        for tensor in (tokens, inner, *norm.parameters()):
+            tensor.grad = None
+
+    return run
