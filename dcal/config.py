@@ -187,7 +187,7 @@ class TrainConfig(Section):
     clip_norm: PositiveFloat | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None  # null = raw weights
     precision: Literal["auto", "fp32", "bf16"]  # auto: bf16 on a GPU, fp32 on a CPU
-    compile: bool
+    compile: Literal["auto", True, False]  # auto: on a GPU; on a CPU it rarely pays
     gradient_checkpointing: bool
     devices: Literal["auto", "cpu"]
     workers: NaturalNumber  # loader processes; 0 = load in the training process

@@ -159,7 +159,7 @@ def test_every_backbone_is_pinned_to_a_tag_that_timm_knows() -> None:
         ("sede=1", r"sede: no such group or section, did you mean seed\?.*"),
         ("model.top_r=most", r".*model\.top_r: should be a valid number; got 'most'"),
         ("model.top_r=2", r".*model\.top_r: should be less than or equal to 1; got 2"),
-        ("train.compile=maybe", r".*train\.compile: should be a valid boolean; got 'maybe'"),
+        ("train.compile=maybe", r".*train\.compile: should be 'auto', True or False; got 'maybe'"),
         ("model.top_r.x=1", r"model\.top_r\.x: model\.top_r is not a section"),
         ("dataset.options.feathers=1", r"dataset\.options: feathers: unknown key.*"),
         ("dataset.source_type=brids", r"dataset\.source_type: expected one of .*brids.*birds.*"),

@@ -68,7 +68,7 @@ def test_small_numbers_are_numbers_however_they_are_written(text: str, params: P
         ("seed=4294967296", r"seed: should be less than 4294967296; got 4294967296"),
         ("seed=1.0", r"seed: should be a valid integer; got 1\.0"),
         ("seed=true", r"seed: should be a valid integer; got True"),
-        ("train.compile=yes", r"train\.compile: should be a valid boolean; got 'yes'"),
+        ("train.compile=yes", r"train\.compile: should be 'auto', True or False; got 'yes'"),
         ("train.lr=.nan", r"train\.lr: should be .*; got nan"),
         ("train.lr=null", r"train\.lr: should be a valid number; got None"),
         ("train.optimizer=lion", r"train\.optimizer: should be 'adamw', 'adam' or 'sgd'; got .*"),

@@ -48,7 +48,7 @@ def count_step_work(
     """
     with FakeTensorMode(), imagining(model, num_classes, device=device) as network:
         network.set_grad_checkpointing(train.gradient_checkpointing)
-        step = _build_step(network, train, device=device, autocast=autocast)
+        step = _Step(network, train, device=device, autocast=autocast)
         step()  # the first one makes the optimiser's moments
         with WorkRecorder() as recorder:
             step()
@@ -90,14 +90,14 @@ def _imagine_tensors(module: nn.Module, device: str) -> None:
 class _Step:
     """One training step after another."""
 
-    def __init__(self, network: DCAL, train: TrainConfig, device: str, autocast: bool) -> None:
+    def __init__(self, network: DCAL, train: TrainConfig, *, device: str, autocast: bool) -> None:
         self.network = network.train()
         self.device, self.autocast = device, autocast
         self.images = torch.empty(train.batch_size, 3, *network.config.image_size, device=device)
         self.labels = torch.zeros(train.batch_size, dtype=torch.int64, device=device)
         self.distractors = self._list_distractors()
         self.clip_norm = train.clip_norm
-        self.parameters = list(network.parameters())
+        self.parameters: list[Tensor] = list(network.parameters())
         groups = [{"params": self.parameters, "lr": 1e-3, "weight_decay": 0.1}]
         self.optimizer = build_optimizer(groups, train)
         self.average = [torch.empty_like(p) for p in self.parameters] if train.ema_decay else []
@@ -123,10 +123,6 @@ class _Step:
         if self.average:
             with torch.no_grad():
                 torch._foreach_lerp_(self.average, self.parameters, 0.1)
-
-
-def _build_step(network: DCAL, train: TrainConfig, *, device: str, autocast: bool) -> _Step:
-    return _Step(network, train, device, autocast)
 
 
 def _precision(device: str, autocast: bool) -> torch.autocast:

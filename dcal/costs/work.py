@@ -30,12 +30,6 @@ class Work(NamedTuple):
     calls: int  # operations
     peak_bytes: int  # of all tensors that the call has touched, at once
 
-    def __add__(self, other: object) -> Work:  # type: ignore[override]
-        """Return both, one after the other."""
-        assert isinstance(other, Work)
-        sums = [a + b for a, b in zip(self[:-1], other[:-1], strict=True)]
-        return Work(*sums, max(self.peak_bytes, other.peak_bytes))  # type: ignore[arg-type]
-
 
 class WorkRecorder(TorchDispatchMode):
     """While active, count what is dispatched; `work` is the sum so far."""

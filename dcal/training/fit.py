@@ -31,7 +31,7 @@ from dcal.training.resume import (
     TrainingStopped,
 )
 from dcal.training.retrieval import count_scorable
-from dcal.training.runtime import LIGHTNING_PRECISION, Runtime, prepare_runtime
+from dcal.training.runtime import LIGHTNING_PRECISION, Runtime, name_kernel, prepare_runtime
 
 if TYPE_CHECKING:
     from dcal.config import Config
@@ -212,8 +212,9 @@ def describe_run(model: DCAL, config: Config, loaders: Loaders, runtime: Runtime
             f"run     {train.epochs} epochs of {steps} steps, batch {train.batch_size}"
             f"{f' x {train.accumulate_steps}' if train.accumulate_steps > 1 else ''}, "
             f"seed {config.seed}, selection {train.selection}",
-            f"device  {runtime.device_name}, {runtime.precision}, {runtime.num_threads} threads; "
-            f"about {memory / 2**30:.2f} GiB for a step",
+            f"device  {runtime.device_name}, {runtime.precision}"
+            f"{', compiled' if runtime.is_compiled else ''}, {runtime.num_threads} threads, "
+            f"{name_kernel(model, runtime)} attention; about {memory / 2**30:.2f} GiB for a step",
         )
     )
 
