@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from benchmarks.step import _describe_machine
+from benchmarks.machine import describe_machine
 from dcal.inference.approximate import search_approximately
 from dcal.inference.features import Features
 from dcal.inference.gallery import Gallery, GalleryCard
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=None)
     arguments = parser.parse_args()
     record: dict[str, Any] = {
-        "machine": _describe_machine("cpu", torch.get_num_threads()),
+        "machine": describe_machine("cpu", torch.get_num_threads()),
         "width": WIDTH,
         "rows": [],
     }

@@ -40,8 +40,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.loading_waits import measure_waits
+from benchmarks.machine import describe_machine
 from benchmarks.photographs import write_enlarged, write_photograph
-from benchmarks.step import _describe_machine
 from dcal.config import CacheConfig, TransformsConfig
 from dcal.data.cached import open_cache, write_cache
 from dcal.data.images import is_picture, load_image
@@ -123,7 +123,7 @@ def main() -> None:
             rounds=arguments.wait_rounds,
         )
     machine = {
-        **_describe_machine("cpu", threads),
+        **describe_machine("cpu", threads),
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
         "libjpeg_turbo": PIL.features.version("libjpeg_turbo"),

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common_evaluator import evaluate_commonly
-from benchmarks.step import _describe_machine, _read_peak
+from benchmarks.machine import describe_machine, read_peak
 from dcal.metrics.distances import MAX_BLOCK_QUERIES
 from dcal.metrics.ranking import RankingResult, evaluate_ranking
 from dcal.metrics.reranking import Reranking, RerankingOptions, bound_bytes
@@ -59,7 +59,7 @@ def main() -> None:
     if arguments.job:
         print(json.dumps(RUNNERS[arguments.job](arguments.rounds)))
         return
-    record: dict[str, Any] = {"machine": _describe_machine("cpu", torch.get_num_threads())}
+    record: dict[str, Any] = {"machine": describe_machine("cpu", torch.get_num_threads())}
     for job in arguments.jobs:
         command = [sys.executable, "-m", "benchmarks.ranking", "--job", job]
         command += ["--rounds", str(arguments.rounds)]
@@ -180,9 +180,9 @@ def measure(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 
 def _measure_peak(variant: Callable[[], object]) -> float:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-    before = _read_peak("cpu")
+    before = read_peak("cpu")
     variant()
-    return (_read_peak("cpu") - before) / 2**20
+    return (read_peak("cpu") - before) / 2**20
 
 
 def _parse_arguments() -> argparse.Namespace:

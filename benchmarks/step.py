@@ -1,12 +1,21 @@
 """What a training step and an inference pass of DCAL cost beside plain timm.
 
-    python -m benchmarks.step [--rounds 7] [--threads 2] [--output results/benchmarks/step.json]
+    python -m benchmarks.step [--rounds 7] [--threads 2] [--compiled] [--jobs 0 1 ...]
+        [--output results/benchmarks/step.json]
 
-All variants of a job run in one process, in turn, round by round: a machine that slows down slows
-all of them. Printed are medians, the ratio to plain timm (the median over rounds of the ratio
-within a round), and that ratio's analytic floor: the multiply-accumulates that the variant needs,
-for `explicit` those of the method done without waste. Memory is the peak of a
-process of its own per variant, above what its imports take.
+All variants of a job (`benchmarks/variants.py`) run in one process, in turn, round by round: a
+machine that slows down slows all of them. A line has
+
+    s         median seconds
+    x plain   the ratio to plain timm: the median over rounds of the ratio within a round, and its
+              least and most
+    floor     that ratio by arithmetic: the multiply-accumulates that the variant needs, for
+              `explicit` those of the method done without waste
+    predicted what `dcal info --cost` predicts, over the seconds measured
+    MiB       the peak of a process of its own above what its imports take (on a GPU, of all
+              tensors)
+    x floor   the seconds over those that the multiply-accumulates would take at the rate of one
+              large matrix product, measured in the same process
 """
 
 from __future__ import annotations
@@ -14,175 +23,182 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
-from benchmarks.variants import VARIANT_NAMES, Job, Variant, build_variant
-
-JOBS = (
-    Job("deit_tiny_patch16_224", (224, 224), 8),
-    Job("deit_tiny_patch16_224", (448, 448), 4),
+from benchmarks.machine import (
+    compare,
+    describe_machine,
+    measure_matrix_rate,
+    prepare,
+    read_peak,
+    take_turns,
 )
+from benchmarks.variants import COUNTED, VARIANT_NAMES, Job, Variant, build_variant, count_work
+from dcal.costs.rates import Rates, measure_rates, predict_seconds
+from dcal.paths import write_json
+
+JOBS = {
+    "cpu": (
+        Job("deit_tiny_patch16_224", (224, 224), 8),
+        Job("deit_tiny_patch16_224", (448, 448), 4),
+        Job("deit_small_patch16_224", (224, 224), 4),
+        Job("vit_base_patch16_224", (256, 128), 4),
+    ),
+    "cuda": tuple(
+        Job(backbone, size, batch, precision, is_compiled)
+        for backbone, size, batch in (
+            ("deit_tiny_patch16_224", (224, 224), 256),
+            ("deit_tiny_patch16_224", (448, 448), 64),
+            ("deit_small_patch16_224", (224, 224), 256),
+            ("vit_base_patch16_224", (256, 128), 64),
+            ("vit_base_patch16_224", (256, 256), 64),
+            ("vit_base_patch16_224", (448, 448), 16),
+            ("vit_base_patch16_224", (448, 448), 64),
+        )
+        for precision, is_compiled in (("fp32", False), ("bf16", False), ("bf16", True))
+    ),
+}
+TINY = Job("deit_tiny_patch16_224", (32, 32), 2)  # what it takes is what torch itself does
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+WHATS = ("train", "infer")
 
 
 def main() -> None:
-    """Measure, print a table, write JSON."""
+    """Measure, print tables, write JSON."""
     arguments = _parse_arguments()
+    device = prepare(arguments.threads)
     if arguments.memory_of:
-        _print_peak_memory(*arguments.memory_of)
+        print(_measure_own_memory(*arguments.memory_of, device=device))
         return
-    torch.set_num_threads(arguments.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = []
-    for number, job in enumerate(JOBS):
-        rows += _measure_job(job, device, arguments.rounds)
-        for row in rows[-len(VARIANT_NAMES) :]:
-            row["memory_mib"] = _measure_memory(row["variant"], number, arguments.threads)
-    record = {"machine": _describe_machine(device, arguments.threads), "rows": rows}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(_format_table(record))
+    if arguments.job is not None:
+        job = Job(**json.loads(arguments.job))
+        rates = {name: measure_matrix_rate(device, kind) for name, kind in DTYPES.items()}
+        print(json.dumps(measure_job(job, device, arguments.rounds, rates[job.precision])))
+        return
+    record = measure_jobs(arguments, device)
+    write_json(arguments.output, record)
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--output", type=Path, default=Path("results/benchmarks/step.json"))
-    parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
-    return parser.parse_args()
+def measure_jobs(arguments: argparse.Namespace, device: str) -> dict[str, Any]:
+    """Measure each job in a process of its own, and print its table when it is done."""
+    record: dict[str, Any] = {"machine": describe_machine(device, arguments.threads), "rows": []}
+    print(", ".join(f"{key} {value}" for key, value in record["machine"].items()))
+    jobs = JOBS[device] if arguments.jobs is None else [JOBS[device][n] for n in arguments.jobs]
+    own = measure_memory("plain", TINY, arguments.threads)
+    for job in jobs:
+        job = job._replace(is_compiled=job.is_compiled or arguments.compiled)
+        command = ["--job", json.dumps(job._asdict()), "--rounds", str(arguments.rounds)]
+        rows: list[dict[str, Any]] = json.loads(_run_self(*command, threads=arguments.threads))
+        for row in rows:
+            row["memory_mib"] = measure_memory(row["variant"], job, arguments.threads)
+            if "counted_mib" in row:
+                row["memory_predicted"] = (row["counted_mib"] + own) / row["memory_mib"]
+        record["rows"] += rows
+        print(format_job(rows), flush=True)
+    return record
 
 
-def _measure_job(job: Job, device: str, rounds: int) -> list[dict[str, Any]]:
+def measure_job(job: Job, device: str, rounds: int, matrix_rate: float) -> list[dict[str, Any]]:
+    """Return a row a variant, plain timm first."""
     variants = [build_variant(name, job, device=device) for name in VARIANT_NAMES]
-    train = _interleave([variant.train_step for variant in variants], device, rounds)
-    infer = _interleave([variant.infer for variant in variants], device, rounds)
-    plain = variants[0]
-    return [
+    rates = measure_rates(variants[0].shape, device=device, autocast=job.precision == "bf16")
+    rows = [
         {
-            "backbone": job.backbone,
-            "image_size": list(job.image_size),
-            "batch_size": job.batch_size,
+            **job._asdict(),
             "variant": variant.name,
-            **_summarise("train", train[i], train[0], variant.train_macs / plain.train_macs),
-            **_summarise("infer", infer[i], infer[0], variant.infer_macs / plain.infer_macs),
-            "train_gmacs": variant.train_macs * job.batch_size / 1e9,
-            "infer_gmacs": variant.infer_macs * job.batch_size / 1e9,
+            "matrix_gmacs_per_second": matrix_rate / 1e9,
+            **_predict(variant, job, rates, device),
         }
-        for i, variant in enumerate(variants)
+        for variant in variants
     ]
+    plain = variants[0]
+    for what in WHATS:
+        functions = [v.train_step if what == "train" else v.infer for v in variants]
+        seconds = take_turns(functions, device, rounds)
+        for row, variant, times in zip(rows, variants, seconds, strict=True):
+            row |= {f"{what}_{key}": value for key, value in compare(times, seconds[0]).items()}
+            macs = getattr(variant, f"{what}_macs")
+            row[f"{what}_floor"] = macs / getattr(plain, f"{what}_macs")
+            row[f"{what}_gmacs"] = macs * job.batch_size / 1e9
+            least = macs * job.batch_size / matrix_rate
+            row[f"{what}_over_floor"] = row[f"{what}_seconds"] / least
+            if f"{what}_predicted_seconds" in row:
+                predicted = row.pop(f"{what}_predicted_seconds")
+                row[f"{what}_predicted"] = predicted / row[f"{what}_seconds"]
+    return rows
 
 
-def _interleave(functions: list[Callable[[], None]], device: str, rounds: int) -> list[list[float]]:
-    """Return the seconds of each function by round; the first round warms up and is dropped."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for _ in range(rounds + 1):
-        for times, function in zip(seconds, functions, strict=True):
-            started = time.perf_counter()
-            function()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - started)
-    return [times[1:] for times in seconds]
-
-
-def _summarise(what: str, times: list[float], plain: list[float], floor: float) -> dict[str, float]:
-    ratios = [ours / theirs for ours, theirs in zip(times, plain, strict=True)]
+def _predict(variant: Variant, job: Job, rates: Rates, device: str) -> dict[str, float]:
+    # What the compiler fuses is not modelled.
+    if variant.name not in COUNTED or job.is_compiled:
+        return {}
+    work = count_work(variant.name, job, device=device)
     return {
-        f"{what}_seconds": statistics.median(times),
-        f"{what}_ratio": statistics.median(ratios),
-        f"{what}_ratio_min": min(ratios),
-        f"{what}_ratio_max": max(ratios),
-        f"{what}_floor": floor,
+        "train_predicted_seconds": sum(predict_seconds(work.training, rates).values()),
+        "infer_predicted_seconds": sum(predict_seconds(work.inference, rates).values()),
+        "counted_mib": work.training.peak_bytes / 2**20,
     }
 
 
-def _measure_memory(variant: str, job_number: int, threads: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.step", "--memory-of"]
-    finished = subprocess.run(
-        [*command, variant, str(job_number), str(threads)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(finished.stdout.strip().splitlines()[-1])
+def measure_memory(variant: str, job: Job, threads: int) -> float:
+    """Return the peak MiB of a process that trains for two steps, above its imports."""
+    return float(_run_self("--memory-of", variant, json.dumps(job._asdict()), threads=threads))
 
 
-def _print_peak_memory(variant: str, job_number: str, threads: str) -> None:
-    torch.set_num_threads(int(threads))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    imported = _read_peak(device)
-    built: Variant = build_variant(variant, JOBS[int(job_number)], device=device)
+def _measure_own_memory(variant: str, job: str, *, device: str) -> float:
+    imported = read_peak(device)
+    built = build_variant(variant, Job(**json.loads(job)), device=device)
     for _ in range(2):
         built.train_step()
-    print((_read_peak(device) - imported) / 2**20)
+    return (read_peak(device) - imported) / 2**20
 
 
-def _read_peak(device: str) -> float:
-    if device == "cuda":
-        return float(torch.cuda.max_memory_allocated())
-    # Not getrusage: its peak survives exec, so a child would start with its parent's.
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return float(peak.split()[1]) * 1024
+def _run_self(*arguments: str, threads: int) -> str:
+    command = [sys.executable, "-m", "benchmarks.step", *arguments, "--threads", str(threads)]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return finished.stdout.strip().splitlines()[-1]
 
 
-def _describe_machine(device: str, threads: int) -> dict[str, Any]:
-    name = torch.cuda.get_device_name() if device == "cuda" else _read_cpu_name()
-    return {
-        "device": name,
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "precision": "fp32",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-    }
-
-
-def _read_cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "CPU")
-
-
-def _format_table(record: dict[str, Any]) -> str:
-    lines = [", ".join(f"{key} {value}" for key, value in record["machine"].items())]
-    for row in record["rows"]:
-        if row["variant"] == VARIANT_NAMES[0]:
-            height, width = row["image_size"]
-            lines += [
-                "",
-                f"{row['backbone']}, {height} x {width}, batch {row['batch_size']}",
-                f"{'':12} {'train s':>8} {'ratio':>6} {'range':>12} {'floor':>6}"
-                f" {'infer s':>8} {'ratio':>6} {'range':>12} {'floor':>6} {'MiB':>6}",
-            ]
+def format_job(rows: list[dict[str, Any]]) -> str:
+    """Return a job's table."""
+    fields = {key: rows[0][key] for key in Job._fields}
+    lines = [f"\n{Job(**fields).describe()}"]
+    for what, title in zip(WHATS, ("training step", "inference"), strict=True):
         lines.append(
-            f"{row['variant']:12}"
-            + _format(row, "train")
-            + _format(row, "infer")
-            + f" {row['memory_mib']:6.0f}"
+            f"{title:14}{'s':>8} {'x plain':>8} {'range':>12} {'floor':>6} {'predicted':>10}"
+            f" {'MiB' if what == 'train' else '':>6} {'x floor':>8}"
         )
+        lines += [_format_row(row, what) for row in rows]
     return "\n".join(lines)
 
 
-def _format(row: dict[str, Any], what: str) -> str:
+def _format_row(row: dict[str, Any], what: str) -> str:
     spread = f"{row[f'{what}_ratio_min']:.2f}-{row[f'{what}_ratio_max']:.2f}"
+    predicted = row.get(f"{what}_predicted")
+    memory = f"{row['memory_mib']:6.0f}" if what == "train" else ""
     return (
-        f" {row[f'{what}_seconds']:8.3f} {row[f'{what}_ratio']:6.2f} {spread:>12}"
-        f" {row[f'{what}_floor']:6.2f}"
+        f"{row['variant']:14}{row[f'{what}_seconds']:8.3f} {row[f'{what}_ratio']:8.2f}"
+        f" {spread:>12} {row[f'{what}_floor']:6.2f}"
+        f" {'' if predicted is None else f'{predicted:.2f}':>10} {memory:>6}"
+        f" {row[f'{what}_over_floor']:8.2f}"
     )
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--compiled", action="store_true", help="compile all but explicit")
+    parser.add_argument("--jobs", type=int, nargs="+", help="of the grid; default: all")
+    parser.add_argument("--output", type=Path, default=Path("results/benchmarks/step.json"))
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

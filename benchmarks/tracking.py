@@ -38,7 +38,7 @@ from uuid import uuid4
 import torch
 from torch.nn import functional as F
 
-from benchmarks.step import _describe_machine
+from benchmarks.machine import describe_machine
 from dcal.attention.pairing import draw_pairing
 from dcal.config import Config, load_config
 from dcal.models import build_model
@@ -78,7 +78,7 @@ def main() -> None:
             os.environ |= {"DCAL_WORK_ROOT": folder, "MLFLOW_TRACKING_URI": uri}
             rows.append({"server": server, **measure(step, config, num_steps=arguments.steps)})
         print(_format_row(rows[-1]), flush=True)
-    machine = _describe_machine("cpu", arguments.threads) | {"mlflow": metadata.version("mlflow")}
+    machine = describe_machine("cpu", arguments.threads) | {"mlflow": metadata.version("mlflow")}
     record: dict[str, Any] = {"machine": machine, "log_every": LOG_EVERY, "num_keys": NUM_KEYS}
     record |= {"reference_step_ms": REFERENCE_STEP_MS, "batch_size": BATCH_SIZE, "rows": rows}
     write_json(arguments.output, record)

@@ -1,38 +1,52 @@
 """The models that the benchmarks put side by side, each behind the same two calls.
 
 `plain` is timm's own classifier, what a user would otherwise run. `sa` is ours with both other
-branches off, `class` and `class_local` are DCAL by read-out, and `explicit` is the same method
-drawn out in full, as the tests hold it against ours.
+branches off, `class` and `class_local` are DCAL by read-out, `recomputed` is `class` with gradient
+checkpointing, and `explicit` is the same method drawn out in full, as the tests hold it against
+ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcal.attention.pairing import draw_pairing
+from dcal.costs.imagined import StepWork, count_step_work
+from dcal.costs.rates import Shape
 from dcal.losses.uncertainty import UncertaintyWeighting
+from dcal.models.backbone import get_grid_size
+from dcal.models.blocks import get_attention
 from dcal.models.build import build_model
 from dcal.models.cost import count_forward_macs
 from dcal.models.dcal import DCAL, DCALOutput
 
 NUM_CLASSES = 200
 BRANCHES = ("sa", "glca", "pwca")
-VARIANT_NAMES = ("plain", "sa", "class", "class_local", "explicit")
+VARIANT_NAMES = ("plain", "sa", "class", "class_local", "recomputed", "explicit")
+READOUTS = {"class_local": "class_local"}  # of all others: class
+COUNTED = ("sa", "class", "class_local", "recomputed")  # whose work the cost model predicts
 
 
 class Job(NamedTuple):
-    """What to measure: backbone, image side, pictures a step."""
+    """What to measure: backbone, image side, pictures a step, and how."""
 
     backbone: str
     image_size: tuple[int, int]
     batch_size: int
+    precision: str = "fp32"  # or bf16
+    is_compiled: bool = False
+
+    def describe(self) -> str:
+        """Return the job in a line."""
+        height, width = self.image_size
+        how = f"{self.precision}{', compiled' if self.is_compiled else ''}"
+        return f"{self.backbone}, {height} x {width}, batch {self.batch_size}, {how}"
 
 
 class Variant(NamedTuple):
@@ -43,48 +57,28 @@ class Variant(NamedTuple):
     infer: Callable[[], None]
     train_macs: int  # three forward passes
     infer_macs: int
+    shape: Shape  # of its blocks
 
 
-def build_variant(name: str, job: Job, *, device: str, autocast: bool = False) -> Variant:
+def build_variant(name: str, job: Job, *, device: str) -> Variant:
     """Build one variant with random weights and random pictures."""
     torch.manual_seed(0)
     images = torch.randn(job.batch_size, 3, *job.image_size, device=device)
     labels = torch.arange(job.batch_size, device=device) % NUM_CLASSES
-    precision = torch.autocast(device, dtype=torch.bfloat16, enabled=autocast)
-    model = _build_network(name, job).to(device)
-    weighting = UncertaintyWeighting(dict.fromkeys(BRANCHES, 0.0)).to(device)
-    parameters = [*model.parameters(), *weighting.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
-    pairing = draw_pairing(job.batch_size, seed=0, step=0).to(device)
+    model = build_network(name, job).to(device)
+    train_macs, infer_macs = count_macs(name, model, job)
     forward = _choose_forward(name, model)
-
-    def train_step() -> None:
-        _switch(model, is_training=True)
-        with precision:
-            if name in ("plain", "sa"):
-                output = model(images)
-                logits = output if name == "plain" else output.sa_logits
-                loss = F.cross_entropy(logits, labels)
-            else:
-                output = forward(images, distractor_indices=pairing)
-                loss = weighting(_branch_losses(output, labels))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    if job.is_compiled and name != "explicit":
+        model.compile()
+    step = _build_step(name, model, forward, images, labels, job)
 
     @torch.inference_mode()
     def infer() -> None:
         _switch(model, is_training=False)
-        with precision:
+        with _precision(job, device):
             forward(images)
 
-    train_macs, infer_macs = count_macs(name, model, job)
-    return Variant(name, train_step, infer, train_macs, infer_macs)
-
-
-def _switch(model: nn.Module, *, is_training: bool) -> None:
-    if model.training != is_training:  # or walking through all modules would be measured, too
-        model.train(is_training)
+    return Variant(name, step, infer, train_macs, infer_macs, _find_shape(model, job))
 
 
 def count_macs(name: str, model: nn.Module, job: Job) -> tuple[int, int]:
@@ -103,15 +97,81 @@ def count_macs(name: str, model: nn.Module, job: Job) -> tuple[int, int]:
     return 3 * (forward + cost.pwca) - 2 * cost.rollout, forward
 
 
-def _build_network(name: str, job: Job) -> nn.Module:
+def count_work(name: str, job: Job, *, device: str) -> StepWork:
+    """Count what a variant's step and inference do, as the cost model sees them."""
+    train: Any = SimpleNamespace(
+        batch_size=job.batch_size,
+        gradient_checkpointing=name == "recomputed",
+        clip_norm=None,
+        optimizer="adamw",
+        momentum=0.9,
+        ema_decay=None,
+    )
+    return count_step_work(
+        _choose_config(name, job),
+        train,
+        num_classes=NUM_CLASSES,
+        device=device,
+        autocast=job.precision == "bf16",
+    )
+
+
+def _build_step(
+    name: str,
+    model: nn.Module,
+    forward: Callable[..., Any],
+    images: Tensor,
+    labels: Tensor,
+    job: Job,
+) -> Callable[[], None]:
+    device = images.device.type
+    weighting = UncertaintyWeighting(dict.fromkeys(BRANCHES, 0.0)).to(device)
+    parameters = [*model.parameters(), *weighting.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
+    pairing = torch.arange(job.batch_size, device=device).roll(1)
+
+    def train_step() -> None:
+        _switch(model, is_training=True)
+        with _precision(job, device):
+            if name in ("plain", "sa"):
+                output = forward(images)
+                logits = output if name == "plain" else output.sa_logits
+                loss = F.cross_entropy(logits, labels)
+            else:
+                output = forward(images, distractor_indices=pairing)
+                loss = weighting(_branch_losses(output, labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return train_step
+
+
+def _precision(job: Job, device: str) -> torch.autocast:
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=job.precision == "bf16")
+
+
+def _switch(model: nn.Module, *, is_training: bool) -> None:
+    if model.training != is_training:  # or walking through all modules would be measured, too
+        model.train(is_training)
+
+
+def build_network(name: str, job: Job) -> nn.Module:
+    """Build a variant's network with random weights."""
     if name == "plain":
         return timm.create_model(job.backbone, img_size=job.image_size, num_classes=NUM_CLASSES)
-    return _build_dcal(name, job)
+    model = _build_dcal(name, job)
+    model.set_grad_checkpointing(name == "recomputed")
+    return model
 
 
 def _build_dcal(name: str, job: Job) -> DCAL:
+    return build_model(_choose_config(name, job), NUM_CLASSES)
+
+
+def _choose_config(name: str, job: Job) -> Any:
     branches = 0 if name == "sa" else 1
-    config = SimpleNamespace(
+    return SimpleNamespace(
         backbone=job.backbone,
         weights="none",
         image_size=job.image_size,
@@ -119,7 +179,7 @@ def _build_dcal(name: str, job: Job) -> DCAL:
         drop_path=0.0,
         top_r=0.1,
         patch_selection="rollout",
-        readout="class" if name == "sa" else name.replace("explicit", "class"),
+        readout=READOUTS.get(name, "class"),
         glca_blocks=branches,
         pwca_blocks=12 * branches,
         distractor="any",
@@ -128,10 +188,9 @@ def _build_dcal(name: str, job: Job) -> DCAL:
         side_information="none",
         side_scale=0.0,
     )
-    return build_model(config, NUM_CLASSES)  # type: ignore[arg-type]
 
 
-def _choose_forward(name: str, model: nn.Module) -> Callable[..., DCALOutput]:
+def _choose_forward(name: str, model: nn.Module) -> Callable[..., Any]:
     if name != "explicit":
         return model
     from tests.oracles import ExplicitDCAL
@@ -144,3 +203,16 @@ def _branch_losses(output: DCALOutput, labels: Tensor) -> dict[str, Tensor]:
     return {
         branch: F.cross_entropy(getattr(output, f"{branch}_logits"), labels) for branch in BRANCHES
     }
+
+
+def _find_shape(model: nn.Module, job: Job) -> Shape:
+    backbone: Any = model.backbone if isinstance(model, DCAL) else model
+    rows, columns = get_grid_size(backbone)
+    block = backbone.blocks[0]
+    return Shape(
+        job.batch_size,
+        rows * columns + int(backbone.num_prefix_tokens),
+        int(backbone.embed_dim),
+        int(get_attention(block).num_heads),
+        int(block.mlp.fc1.out_features),
+    )
