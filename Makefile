@@ -96,8 +96,8 @@ lab: setup ## JupyterLab
 compose: setup ## write params.yaml: make compose ARGS="preset=smoke model.top_r=0.2"
 	@python -m pipelines.compose $(ARGS)
 
-bench: setup ## cost of a training step against plain timm
-	@python -m benchmarks.step $(ARGS)
+bench: setup ## what DCAL costs beside plain timm: make bench ARGS="--only step"; 20 minutes
+	@python -m benchmarks $(ARGS)
 
 lock: setup ## resolve pyproject.toml anew: requirements.lock and environment.yml
 	@python -m pipelines.environment --lock

@@ -5,7 +5,8 @@
 
 Three ways to read a picture take turns, round by round, over the same files: `raw` decodes it,
 `reduced` is transforms.decode=reduced, `cached` reads what dataset.cache keeps. Each ends with the
-normalised tensor of a training picture. Pictures are drawn JPEGs of fixed sizes and, with
+normalised tensor of a training picture; `x floor` is its time over that of decoding alone, or of
+reading the cached pixels. Pictures are drawn JPEGs of fixed sizes and, with
 --pictures, up to 100 of a folder, and ten of those enlarged to 12 megapixels. Times are those of
 one thread on the processor, with all files in memory, so what a disk or other processes take is
 not in them. Printed are medians over rounds, least and most, the ratio to raw within a round, and
@@ -47,6 +48,8 @@ from dcal.data.cached import open_cache, write_cache
 from dcal.data.images import is_picture, load_image
 from dcal.data.transforms import Transform, build_resize, build_train_transform
 from dcal.paths import write_json
+
+Readers = dict[str, Callable[[int], object]]
 
 WAYS = ("raw", "reduced", "cached")
 MEAN = STD = (0.5, 0.5, 0.5)
@@ -171,8 +174,8 @@ def measure_ways(
 ) -> list[dict[str, Any]]:
     """Return a row for each way to read these files under a setting."""
     setting = SETTINGS[name]
-    readers = build_readers(setting, files)
-    seconds = _take_turns(readers, len(files), rounds=rounds)
+    readers, floors = build_readers(setting, files)
+    seconds = _take_turns({**readers, **floors}, len(files), rounds=rounds)
     difference = measure_difference(setting, files)
     return [
         {
@@ -181,16 +184,21 @@ def measure_ways(
             "way": way,
             "pictures": len(files),
             **summarise(seconds[way], seconds["raw"], len(files)),
+            "over_floor": statistics.median(
+                ours / least
+                for ours, least in zip(seconds[way], seconds[f"{way} floor"], strict=True)
+            ),
             **(difference if way == "reduced" else {}),
         }
         for way in readers
     ]
 
 
-def build_readers(
-    setting: Setting, files: Sequence[Path]
-) -> dict[str, Callable[[int], torch.Tensor]]:
-    """Return what makes the i-th of the files a model input, by way; cached ones are made here."""
+def build_readers(setting: Setting, files: Sequence[Path]) -> tuple[Readers, Readers]:
+    """Return what makes the i-th of the files a model input, by way, and what only decodes it.
+
+    Cached pictures are made here; of one of them, reading its pixels is the floor.
+    """
     exact, reduced = setting.build("exact"), setting.build("reduced")
     cache = CacheConfig(resize=exact.resize, interpolation=setting.transforms.interpolation)
     paths = [str(path.absolute()) for path in files]
@@ -203,16 +211,25 @@ def build_readers(
     def read_cached(row: int) -> torch.Tensor:
         return exact(pictures.read(row))
 
-    return {
+    def read_pixels(row: int) -> bytes:
+        picture = pictures.read(row)
+        assert picture is not None
+        return picture.tobytes()
+
+    readers: Readers = {
         "raw": lambda row: exact(exact.load(files[row])),
         "reduced": lambda row: reduced(reduced.load(files[row])),
         "cached": read_cached,
     }
+    floors: Readers = {
+        "raw floor": lambda row: exact.load(files[row]),
+        "reduced floor": lambda row: reduced.load(files[row]),
+        "cached floor": read_pixels,
+    }
+    return readers, floors
 
 
-def _take_turns(
-    readers: dict[str, Callable[[int], torch.Tensor]], num_files: int, *, rounds: int
-) -> dict[str, list[float]]:
+def _take_turns(readers: Readers, num_files: int, *, rounds: int) -> dict[str, list[float]]:
     """Return seconds on the processor by round; the first round warms up and is dropped."""
     seconds: dict[str, list[float]] = {way: [] for way in readers}
     for _ in range(rounds + 1):
@@ -256,7 +273,7 @@ def measure_difference(setting: Setting, files: Sequence[Path]) -> dict[str, flo
 
 def build_ways_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Return a row a setting, source and way."""
-    columns = ("setting", "pictures", "way", "a second and core", "range", "x raw", "levels off")
+    columns = "setting,pictures,way,a second and core,range,x raw,levels off,x floor".split(",")
     table = Table(*columns)
     for row in rows:
         low, high = row["pictures_per_second_min"], row["pictures_per_second_max"]
@@ -269,6 +286,7 @@ def build_ways_table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{low:.0f}-{high:.0f}",
             f"{row['ratio']:.2f}",
             "" if mean is None else f"{mean:.2f}, at most {largest}",
+            f"{row['over_floor']:.2f}",
         )
     return table
 

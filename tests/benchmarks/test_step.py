@@ -6,15 +6,18 @@ import pytest
 
 from benchmarks import step
 from benchmarks.accuracy import ARMS, configure_arm, summarise
-from benchmarks.variants import VARIANT_NAMES, Job, build_variant
+from benchmarks.bars import format_bars
+from benchmarks.variants import COUNTED, VARIANT_NAMES, Job, build_variant
 from tests.training.factory import make_run_config
 
 JOB = Job("deit_tiny_patch16_224", (32, 48), 2)
+RATE = 1e9
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return step._measure_job(JOB, "cpu", rounds=1)
+    measured = step.measure_job(JOB, "cpu", 1, RATE)
+    return [{**row, "memory_mib": 1.0} for row in measured]
 
 
 def test_every_variant_is_measured_beside_plain_timm(rows):
@@ -24,21 +27,47 @@ def test_every_variant_is_measured_beside_plain_timm(rows):
     assert all(row["train_seconds"] > 0 and row["infer_seconds"] > 0 for row in rows)
 
 
+def test_the_floor_is_the_arithmetic_at_the_matrix_rate(rows):
+    for row in rows:
+        least = row["train_gmacs"] * 1e9 / RATE
+        assert row["train_over_floor"] == pytest.approx(row["train_seconds"] / least)
+
+
+def test_what_the_cost_model_sees_is_predicted_and_nothing_else(rows):
+    predicted = {row["variant"] for row in rows if "train_predicted" in row}
+    assert predicted == {row["variant"] for row in rows if "infer_predicted" in row} == set(COUNTED)
+
+
 def test_memory_is_that_of_the_steps_not_of_the_process_that_started_them():
     held = bytearray(600 * 2**20)  # a parent's memory must not hide its child's
     held[:: 2**12] = b"x" * len(held[:: 2**12])
-    assert step._measure_memory("plain", 0, 1) > 50
+    assert 50 < step.measure_memory("plain", JOB, 1) < 600
 
 
-def test_the_table_names_machine_ratio_and_floor(rows):
-    record = {
-        "machine": step._describe_machine("cpu", 1),
-        "rows": [{**row, "memory_mib": 1.0} for row in rows],
-    }
-    table = step._format_table(record)
-    assert "torch" in table and "deit_tiny_patch16_224, 32 x 48, batch 2" in table
+def test_the_table_names_ratio_and_floor(rows):
+    table = step.format_job(rows)
+    assert table.startswith("\ndeit_tiny_patch16_224, 32 x 48, batch 2, fp32")
     for name in VARIANT_NAMES:
-        assert f"\n{name} " in table
+        assert table.count(f"\n{name} ") == 2
+
+
+def test_bars_are_read_from_the_rows_they_name(rows):
+    sides = [{**row, "image_size": [side, side]} for row in rows for side in (224, 448)]
+    for row in sides:
+        row["train_ratio"] = {"class": 2.2, "explicit": 3.3}.get(row["variant"], 1.0)
+        row["infer_ratio"] = 0.9
+    text = format_bars(sides)
+    assert "training step, class, 224                   2.20  at most 2.15  not met" in text
+    assert "training step, class, 448                   2.20  at most 2.30\n" in text
+    assert "training step, explicit over class, 448     1.50  at least 1.60  not met" in text
+    assert text.count("inference") == 4 and "memory, training, class_local, 448" in text
+    assert format_bars(rows).count("\n") == 0  # another size: nothing to hold to
+
+
+def test_bf16_and_compiled_rows_are_held_to_no_bar(rows):
+    for change in ({"precision": "bf16"}, {"is_compiled": True}):
+        others = [{**row, "image_size": [224, 224], **change} for row in rows]
+        assert format_bars(others).count("\n") == 0
 
 
 @pytest.mark.parametrize(
