@@ -18,10 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcal.costs.imagined import StepWork, count_step_work
-from dcal.costs.rates import Shape
+from dcal.costs.rates import Shape, find_shape
 from dcal.losses.uncertainty import UncertaintyWeighting
-from dcal.models.backbone import get_grid_size
-from dcal.models.blocks import get_attention
 from dcal.models.build import build_model
 from dcal.models.cost import count_forward_macs
 from dcal.models.dcal import DCAL, DCALOutput
@@ -72,13 +70,15 @@ def build_variant(name: str, job: Job, *, device: str) -> Variant:
         model.compile()
     step = _build_step(name, model, forward, images, labels, job)
 
+    backbone: Any = model.backbone if isinstance(model, DCAL) else model
+
     @torch.inference_mode()
     def infer() -> None:
         _switch(model, is_training=False)
         with _precision(job, device):
             forward(images)
 
-    return Variant(name, step, infer, train_macs, infer_macs, _find_shape(model, job))
+    return Variant(name, step, infer, train_macs, infer_macs, find_shape(backbone, job.batch_size))
 
 
 def count_macs(name: str, model: nn.Module, job: Job) -> tuple[int, int]:
@@ -203,16 +203,3 @@ def _branch_losses(output: DCALOutput, labels: Tensor) -> dict[str, Tensor]:
     return {
         branch: F.cross_entropy(getattr(output, f"{branch}_logits"), labels) for branch in BRANCHES
     }
-
-
-def _find_shape(model: nn.Module, job: Job) -> Shape:
-    backbone: Any = model.backbone if isinstance(model, DCAL) else model
-    rows, columns = get_grid_size(backbone)
-    block = backbone.blocks[0]
-    return Shape(
-        job.batch_size,
-        rows * columns + int(backbone.num_prefix_tokens),
-        int(backbone.embed_dim),
-        int(get_attention(block).num_heads),
-        int(block.mlp.fc1.out_features),
-    )

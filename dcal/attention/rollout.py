@@ -10,7 +10,8 @@ attention's log-sum-exp with queries and keys exchanged gives the same row and i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,17 @@ from torch import Tensor
 QueriesAndKeys = tuple[Tensor, Tensor]
 
 TILE_BYTES = 8 * 2**20  # of attention at once on a CPU; 4 to 16 MiB differ by a few per cent
+
+
+@contextmanager
+def tiling_by(num_bytes: int) -> Iterator[None]:
+    """Take tiles of another size for a while: where steps are counted, few are enough."""
+    global TILE_BYTES
+    usual, TILE_BYTES = TILE_BYTES, num_bytes
+    try:
+        yield
+    finally:
+        TILE_BYTES = usual
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import typer
 
 from dcal.cli.check import check
 from dcal.cli.embed import embed
+from dcal.cli.info import info
 from dcal.cli.search import search
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(embed)
+app.command()(info)
 app.command()(search)
 
 

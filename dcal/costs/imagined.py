@@ -11,23 +11,29 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.nn import functional as F
 
+from dcal.attention.rollout import tiling_by
+from dcal.costs.rates import Shape, find_shape
 from dcal.costs.work import Work, WorkRecorder
 from dcal.models.backbone import create_backbone
+from dcal.models.build import count_parameters
 from dcal.models.dcal import DCAL
 from dcal.training.optimization import build_optimizer
 
 if TYPE_CHECKING:
     from dcal.config import ModelConfig, TrainConfig
 
+LARGEST_TILE = 2**30
 SIDES = 8  # cameras and views of a model with side information: their number costs nothing
 _FROM_LOADER = ("same", "mixed", "noise")  # kinds of distractors that a batch may not hold
 
 
 class StepWork(NamedTuple):
-    """What one training step and one inference pass do."""
+    """What one training step and one inference pass do, and the model that does it."""
 
     training: Work
     inference: Work
+    shape: Shape  # of its blocks
+    num_parameters: int
 
 
 def count_step_work(
@@ -46,7 +52,12 @@ def count_step_work(
     Raises:
         ValueError: A model that cannot be built.
     """
-    with FakeTensorMode(), imagining(model, num_classes, device=device) as network:
+    with (
+        # Thousands of tiles would be walked through one by one.
+        tiling_by(LARGEST_TILE),
+        FakeTensorMode(),
+        imagining(model, num_classes, device=device) as network,
+    ):
         network.set_grad_checkpointing(train.gradient_checkpointing)
         step = _Step(network, train, device=device, autocast=autocast)
         step()  # the first one makes the optimiser's moments
@@ -58,7 +69,8 @@ def count_step_work(
         # Not inference_mode, under which torch dispatches whole layers as one operation.
         with torch.no_grad(), _precision(device, autocast), WorkRecorder() as recorder:
             network(images)
-    return StepWork(training, recorder.work)
+        shape = find_shape(network.backbone, train.batch_size)
+    return StepWork(training, recorder.work, shape, count_parameters(network))
 
 
 @contextmanager

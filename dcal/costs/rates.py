@@ -5,13 +5,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+from timm.layers.mlp import Mlp
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
 from dcal.costs.work import Work, WorkRecorder
+from dcal.models.backbone import get_grid_size
+from dcal.models.blocks import get_attention
 
 
 class Rates(NamedTuple):
@@ -32,6 +36,19 @@ class Shape(NamedTuple):
     width: int
     heads: int
     hidden: int  # width of the FFN
+
+
+def find_shape(backbone: VisionTransformer, batch_size: int) -> Shape:
+    """Return the shape of a backbone's blocks."""
+    rows, columns = get_grid_size(backbone)
+    block = cast(Block, backbone.blocks[0])
+    return Shape(
+        batch_size,
+        rows * columns + int(backbone.num_prefix_tokens),
+        int(backbone.embed_dim),
+        int(get_attention(block).num_heads),
+        int(cast(nn.Linear, cast(Mlp, block.mlp).fc1).out_features),
+    )
 
 
 def predict_seconds(work: Work, rates: Rates) -> dict[str, float]:

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 _FUSED_ATTENTION = "_scaled_dot_product_"
 # Neither computes nor moves anything.
-_FREE = {"empty", "empty_like", "empty_strided", "new_empty", "detach", "device"}
+_FREE = {"_unsafe_view", "detach", "device", "empty", "empty_like", "empty_strided", "new_empty"}
 
 
 class Work(NamedTuple):

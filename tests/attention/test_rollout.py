@@ -72,11 +72,12 @@ def test_a_batch_equals_its_images_one_by_one():
 
 
 @pytest.mark.parametrize("tile_bytes", [1, 4 * 9, 4 * 9 * 4, 4 * 9 * 9 * 4, 2**20])
-def test_tiles_of_any_size_give_the_same_row(tile_bytes, monkeypatch):
-    pairs = draw_heads(4)
-    monkeypatch.setattr(rollout, "TILE_BYTES", tile_bytes)
+def test_tiles_of_any_size_give_the_same_row(tile_bytes):
+    pairs, usual = draw_heads(4), rollout.TILE_BYTES
     expected = explicit_rollout([attention_of(*pair, 0.5) for pair in pairs])[:, 0]
-    row = compute_class_row(as_callables(pairs), scale=0.5)
+    with rollout.tiling_by(tile_bytes):
+        row = compute_class_row(as_callables(pairs), scale=0.5)
+    assert rollout.TILE_BYTES == usual
     torch.testing.assert_close(row.double(), expected, rtol=1e-5, atol=1e-6)
 
 

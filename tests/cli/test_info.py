@@ -1,0 +1,78 @@
+"""`dcal info`, as a user types it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from dcal.cli.app import app
+from tests.project import ROOT
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of one's own that holds the default params.yaml and no data."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCAL_WORK_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def run(*arguments: str, status: int = 0) -> Any:
+    result = CliRunner().invoke(app, ["info", *arguments])
+    assert result.exit_code == status, result.output + repr(result.exception)
+    return result
+
+
+def test_a_config_is_described_in_a_line() -> None:
+    said = run().stdout
+    assert said == (
+        "model  dcal_pico, 64 x 64 pixels: SA + GLCA x1 (class_local, top_r 0.3) + PWCA x6\n"
+    )
+
+
+def test_changes_are_seen_and_branches_that_are_off_are_not_named() -> None:
+    assert run("--set", "model.glca_blocks=0", "--set", "model.pwca_blocks=0").stdout.endswith(
+        ": SA\n"
+    )
+    assert "GLCA x1 (class)" in run("--set", "model.readout=class").stdout
+
+
+def test_costs_name_time_memory_and_what_takes_it() -> None:
+    said = run("--cost", "--set", "train.batch_size=4", "--set", "train.devices=cpu").stdout
+    assert re.search(r"^model +dcal_pico, .*, 1\.5 M parameters$", said, re.M)
+    assert re.search(r"^machine .* CPU, fp32, \d+ threads$", said, re.M)
+    line = r" +\d.* for 4 pictures \(.* a second\), \d\.\d\d x SA alone; tensors of 0\.\d\d GiB"
+    assert re.search("^training step" + line, said, re.M)
+    assert re.search("^inference" + line, said, re.M)
+    assert said.count("of it: linear layers and other products ") == 2
+    # Nothing is prepared, and drawn birds have no official numbers.
+    assert "epochs of" not in said
+
+
+def test_an_official_sets_training_is_predicted_without_its_pictures() -> None:
+    said = run(
+        *("--cost", "--set", "train.devices=cpu", "--set", "dataset.name=cub"),
+        *("--set", "dataset.source_type=cub"),
+    ).stdout
+    assert re.search(r"^training +13 epochs of 5,994 pictures, 2,431 steps: ", said, re.M)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nothing.yaml"], "nothing.yaml: no such file"),
+        (["--set", "model.top_r=7"], "params.yaml: model.top_r: should be less than or equal to 1"),
+        (["--cost", "--set", "model.backbone=nosuch"], "no model is called nosuch"),
+        (["--cost", "--set", "model.image_size=[65, 64]"], "expected multiples of the patch size"),
+        (["--cost", "--set", "model.glca_blocks=6"], "model.glca_blocks: expected 0 to 5"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], message: str) -> None:
+    result = run(*arguments, status=1)
+    assert result.stderr.startswith("error: ") and message in result.stderr
+    assert result.stderr.count("\n") == 1 and not result.stdout
