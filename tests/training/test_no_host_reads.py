@@ -103,6 +103,7 @@ def find_growth(tmp_path, **changes):
     [
         {},
         {"clip_norm": None, "optimizer": "sgd", "accumulate_steps": 2},
+        {"ema_decay": 0.9},
         {"precision": "bf16", "model": {"patch_selection": "random"}},
         {"gradient_checkpointing": True, "model": {"distractor": "noise"}},
         {"model": {"neck": "bnneck"}, "loss": {"triplet": "soft"}},
