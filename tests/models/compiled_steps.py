@@ -36,13 +36,12 @@ CASES = {
     "class, clean, batch": Case("class"),
     "class, mutual, outside, checkpointing": Case("class", "mutual", "outside", True),
     "local, clean, outside, checkpointing": Case("local", "clean", "outside", True),
-    "local, mutual, batch": Case("local", "mutual"),
+    "local, mutual, batch, random patches": Case("local", "mutual", patch_selection="random"),
     # Three blocks: with one in the middle of PWCA, and with a rollout of more than its top row.
     "class_local, clean, batch, checkpointing": Case(checkpointing=True, depth=3),
     "class_local, mutual, outside, bf16": Case(
         "class_local", "mutual", "outside", autocast=True, depth=3
     ),
-    "class_local, random patches": Case(patch_selection="random"),
 }
 
 
