@@ -114,6 +114,7 @@ def list_gradients(compiled, eager):
 
 def differ(ours, theirs) -> float:
     """Return the largest difference, as a share of the largest value."""
+    assert ours.isfinite().all()  # Python's max passes over what is no number
     scale = max(1.0, float(theirs.detach().abs().max()))
     return float((ours.detach() - theirs.detach()).abs().max()) / scale
 
