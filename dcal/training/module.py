@@ -9,11 +9,11 @@ import lightning
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dcal.attention.pairing import draw_pairing
 from dcal.losses.objective import Objective
 from dcal.models.dcal import DCAL
+from dcal.training.averaging import MovingAverage
 from dcal.training.branches import (
     choose_sides,
     collect_predictions,
@@ -53,14 +53,9 @@ class DCALModule(lightning.LightningModule):
         if config.dataset.kind == "reid" and table is not None:
             self._retrieval = RetrievalMeter(table)
         self.last_scores: dict[str, float] = {}  # by branch, of the last scored split
-        self.averaged = self._average(model)
+        decay = config.train.ema_decay
+        self.averaged = None if decay is None else MovingAverage(model, decay=decay)
         self.network.set_grad_checkpointing(config.train.gradient_checkpointing)
-
-    def _average(self, model: DCAL) -> AveragedModel | None:
-        if self.config.train.ema_decay is None:
-            return None
-        average = get_ema_multi_avg_fn(self.config.train.ema_decay)
-        return AveragedModel(model, multi_avg_fn=average).requires_grad_(False)
 
     @property
     def scored_network(self) -> DCAL:
