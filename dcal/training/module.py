@@ -65,18 +65,18 @@ class DCALModule(lightning.LightningModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
         """Return the total loss of one batch."""
         sides = choose_sides(batch, self.config.model)
-        output = self.network(batch["image"], **sides, **self._choose_distractors(batch))
+        output = self.network(batch["image"], **sides, **_choose_distractors(batch))
         predictions = collect_predictions(output, self.branches)
         result = self.objective(predictions, batch["label"])
         self._note(result.total, result.branch_losses, predictions, batch["label"])
         total: Tensor = result.total
         return total
 
-    def _choose_distractors(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if not self.config.model.pwca_blocks:
-            return {}
-        if "distractor_image" in batch:
-            return {"distractor_images": batch["distractor_image"]}
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Pair the images of a training batch while their labels are still on the host."""
+        has_pairs = self.config.model.pwca_blocks and "distractor_image" not in batch
+        if not (has_pairs and self.trainer.training):
+            return batch
         labels = batch["label"]
         pairing = draw_pairing(
             len(labels),
@@ -84,11 +84,11 @@ class DCALModule(lightning.LightningModule):
             step=self._count_batches(),
             labels=labels if self.config.model.distractor == "other" else None,
         )
-        return {"distractor_indices": pairing.to(labels.device, non_blocking=True)}
+        return {**batch, "distractor_index": pairing}
 
     def _count_batches(self) -> int:
-        """Return the number of batches before this one in the whole run."""
-        return int(self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        """Return the number of batches before the one that is about to be transferred."""
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready)
 
     def _note(
         self,
@@ -169,3 +169,11 @@ class DCALModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _choose_distractors(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if "distractor_image" in batch:
+        return {"distractor_images": batch["distractor_image"]}
+    if "distractor_index" in batch:
+        return {"distractor_indices": batch["distractor_index"]}
+    return {}
