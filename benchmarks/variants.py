@@ -23,6 +23,7 @@ from dcal.losses.uncertainty import UncertaintyWeighting
 from dcal.models.build import build_model
 from dcal.models.cost import count_forward_macs
 from dcal.models.dcal import DCAL, DCALOutput
+from dcal.processor import set_malloc
 
 NUM_CLASSES = 200
 BRANCHES = ("sa", "glca", "pwca")
@@ -132,6 +133,7 @@ def _build_step(
 
     def train_step() -> None:
         _switch(model, is_training=True)
+        set_malloc(keeps_freed=name != "recomputed")  # as training does
         with _precision(job, device):
             if name in ("plain", "sa"):
                 output = forward(images)

@@ -14,9 +14,9 @@ from dcal import processor
 # Asks for 48 MiB again and again, as a step does; prints how many pages it is given in the end.
 ASK_AGAIN = """
 import resource, sys, torch
-from dcal.processor import keep_freed_memory
-if sys.argv[1] == "keep":
-    assert keep_freed_memory()
+from dcal.processor import set_malloc
+if sys.argv[1] != "default":
+    assert set_malloc(keeps_freed=sys.argv[1] == "keep")
 for round in range(23):
     if round == 20:  # at first, what is freed may not be where the next block fits
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -34,6 +34,7 @@ def count_faults(how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
 def test_freed_memory_is_kept_for_what_is_asked_for_next():
     pages = 48 // 2  # at least, where they are of 2 MiB
+    assert count_faults("default") >= pages
     assert count_faults("give back") >= pages
     assert count_faults("keep") < pages / 2
 
@@ -46,4 +47,4 @@ def test_denormals_are_flushed():
 
 def test_another_malloc_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", ""))
-    assert not processor.keep_freed_memory()
+    assert not processor.set_malloc(keeps_freed=True)

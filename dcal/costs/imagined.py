@@ -60,8 +60,8 @@ def count_step_work(
     ):
         network.set_grad_checkpointing(train.gradient_checkpointing)
         step = _Step(network, train, device=device, autocast=autocast)
-        step()  # the first one makes the optimiser's moments
-        with WorkRecorder() as recorder:
+        step()  # the first one makes gradients and the optimiser's moments
+        with WorkRecorder(step.list_held()) as recorder:
             step()
         training = recorder.work
         network.eval()
@@ -113,6 +113,13 @@ class _Step:
         groups = [{"params": self.parameters, "lr": 1e-3, "weight_decay": 0.1}]
         self.optimizer = build_optimizer(groups, train)
         self.average = [torch.empty_like(p) for p in self.parameters] if train.ema_decay else []
+
+    def list_held(self) -> list[Tensor]:
+        """Return what is there between two steps."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        moments = [value for value in states if isinstance(value, Tensor)]
+        return [*self.parameters, *gradients, *moments, *self.average, self.images, self.labels]
 
     def _list_distractors(self) -> dict[str, Tensor]:
         config = self.network.config

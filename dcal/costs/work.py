@@ -7,6 +7,7 @@ in about a second, and its peak memory is that of its tensors to the byte.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -28,18 +29,23 @@ class Work(NamedTuple):
     attention_gradients: float  # FLOP of its backward pass
     moved: float  # bytes read and written by all that is neither
     calls: int  # operations
-    peak_bytes: int  # of all tensors that the call has touched, at once
+    peak_bytes: int  # of all tensors that the call has touched or that were held, at once
 
 
 class WorkRecorder(TorchDispatchMode):
-    """While active, count what is dispatched; `work` is the sum so far."""
+    """While active, count what is dispatched; `work` is the sum so far.
 
-    def __init__(self) -> None:
+    Args:
+        held: Tensors that are there from the start and count towards the peak, used or not.
+    """
+
+    def __init__(self, held: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self._products = self._attention = self._gradients = self._moved = 0.0
         self._calls = 0
         self._held: dict[int, int] = {}  # storage -> bytes
         self._live = self._peak = 0
+        self._hold(held)
 
     @property
     def work(self) -> Work:
@@ -90,7 +96,7 @@ class WorkRecorder(TorchDispatchMode):
         else:
             self._attention += 2 * product
 
-    def _hold(self, tensors: list[Tensor]) -> None:
+    def _hold(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             storage = tensor.untyped_storage()
             key = storage._cdata

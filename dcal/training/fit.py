@@ -75,7 +75,7 @@ def fit(
         TrainingStopped: `outlets.should_stop` gave a reason.
     """
     scored_split, scored_loader = choose_scored_split(config, loaders)
-    prepare_runtime(runtime)
+    prepare_runtime(runtime, spares_memory=config.train.gradient_checkpointing)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = DCALModule(model, config, table=loaders.table)
     if runtime.is_compiled:

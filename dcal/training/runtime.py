@@ -91,8 +91,8 @@ def name_kernel(model: DCAL, runtime: Runtime) -> str:
     return SDPBackend(choice).name.lower().removesuffix("_attention")
 
 
-def prepare_runtime(runtime: Runtime) -> None:
+def prepare_runtime(runtime: Runtime, *, spares_memory: bool = False) -> None:
     """Set what is global to the process: `prepare_cpu`; fp32 products on a GPU may use TF32."""
-    prepare_cpu()
+    prepare_cpu(spares_memory=spares_memory)
     if runtime.accelerator == "cuda":
         torch.set_float32_matmul_precision("high")

@@ -27,7 +27,7 @@ def make_pico_config(**changes):
 
 
 def count(train=None, **changes):
-    train = make_train_config(batch_size=4, **(train or {}))
+    train = make_train_config(**{"batch_size": 4, **(train or {})})
     return count_step_work(make_pico_config(**changes), train, num_classes=CLASSES)
 
 
@@ -68,6 +68,25 @@ def test_peak_memory_is_that_of_all_tensors_at_once():
     with WorkRecorder() as recorder:
         step()
     assert recorder.work.peak_bytes == 8000
+
+
+def test_what_is_held_counts_until_it_is_freed():
+    held = [torch.zeros(1000), torch.zeros(500)]
+    with WorkRecorder(held) as recorder:
+        del held[0]
+        torch.ones(700)
+    assert recorder.work.peak_bytes == 6000
+    with WorkRecorder(held) as recorder:
+        torch.ones(700)
+    assert recorder.work.peak_bytes == 4800
+
+
+def test_between_two_steps_there_are_weights_gradients_and_moments():
+    work = count(train={"batch_size": 2, "ema_decay": None, "optimizer": "adamw"})
+    sgd = count(train={"batch_size": 2, "ema_decay": None, "optimizer": "sgd"})
+    weights = 4 * work.num_parameters
+    assert work.training.peak_bytes > 4 * weights
+    assert work.training.peak_bytes - sgd.training.peak_bytes == pytest.approx(weights, rel=0.01)
 
 
 def test_views_move_nothing_and_a_storage_counts_once():
