@@ -39,11 +39,7 @@ MIN_SECONDS = 0.05  # of one measurement: a single picture takes less
 
 def main() -> None:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--output", type=Path, default=Path("results/benchmarks/inference.json"))
-    arguments = parser.parse_args()
+    arguments = _parse_arguments()
     device = prepare(arguments.threads)
     rates = {name: measure_matrix_rate(device, dtype) for name, dtype in PRECISIONS.items()}
     record: dict[str, Any] = {"machine": describe_machine(device, arguments.threads), "rows": []}
@@ -126,6 +122,14 @@ def format_rows(rows: list[dict[str, Any]]) -> str:
             f" {'' if flips is None else f'{flips:.1%}':>7} {row['over_floor']:8.2f}"
         )
     return "\n".join(lines)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--output", type=Path, default=Path("results/benchmarks/inference.json"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -51,11 +51,7 @@ class Drawn(NamedTuple):
 
 def main() -> None:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--output", type=Path, default=Path("results/benchmarks/rollout.json"))
-    arguments = parser.parse_args()
+    arguments = _parse_arguments()
     device = prepare(arguments.threads)
     rate = measure_matrix_rate(device, torch.float32)
     record: dict[str, Any] = {"machine": describe_machine(device, arguments.threads), "rows": []}
@@ -196,6 +192,14 @@ def _format_row(row: dict[str, Any]) -> str:
         f"{shape:24}{row['form']:22}{row['seconds'] * 1e3:9.2f} {row['ratio']:7.2f}"
         f" {row['difference']:8.0e} {row['over_floor']:8.2f}"
     )
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--output", type=Path, default=Path("results/benchmarks/rollout.json"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
