@@ -22,6 +22,7 @@ class Bar(NamedTuple):
             and row["image_size"][0] == self.side
             and row["precision"] == "fp32"
             and not row["is_compiled"]
+            and row["keeps_freed"]
         }
         if not {"plain", self.variant} <= set(found):
             return None

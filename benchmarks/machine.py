@@ -18,10 +18,12 @@ from dcal.processor import prepare_cpu
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
-def prepare(threads: int) -> str:
+def prepare(threads: int, *, keeps_freed: bool = True) -> str:
     """Set the process up as training does, and return the device."""
     torch.set_num_threads(threads)
-    prepare_cpu()
+    if keeps_freed:
+        prepare_cpu()
+    torch.set_flush_denormal(True)
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
         return "cuda"

@@ -1,7 +1,7 @@
 """What a training step and an inference pass of DCAL cost beside plain timm.
 
-    python -m benchmarks.step [--rounds 7] [--threads 2] [--compiled] [--jobs 0 1 ...]
-        [--output results/benchmarks/step.json]
+    python -m benchmarks.step [--rounds 7] [--threads 2] [--compiled] [--default-malloc]
+        [--jobs 0 1 ...] [--output results/benchmarks/step.json]
 
 All variants of a job (`benchmarks/variants.py`) run in one process, in turn, round by round: a
 machine that slows down slows all of them. A line has
@@ -71,16 +71,17 @@ WHATS = ("train", "infer")
 def main() -> None:
     """Measure, print tables, write JSON."""
     arguments = _parse_arguments()
-    device = prepare(arguments.threads)
     if arguments.memory_of:
-        print(_measure_own_memory(*arguments.memory_of, device=device))
+        name, text = arguments.memory_of
+        print(_measure_own_memory(name, Job(**json.loads(text)), arguments.threads))
         return
     if arguments.job is not None:
         job = Job(**json.loads(arguments.job))
+        device = prepare(arguments.threads, keeps_freed=job.keeps_freed)
         rates = {name: measure_matrix_rate(device, kind) for name, kind in DTYPES.items()}
         print(json.dumps(measure_job(job, device, arguments.rounds, rates[job.precision])))
         return
-    record = measure_jobs(arguments, device)
+    record = measure_jobs(arguments, prepare(arguments.threads))
     write_json(arguments.output, record)
 
 
@@ -91,7 +92,10 @@ def measure_jobs(arguments: argparse.Namespace, device: str) -> dict[str, Any]:
     jobs = JOBS[device] if arguments.jobs is None else [JOBS[device][n] for n in arguments.jobs]
     own = measure_memory("plain", TINY, arguments.threads)
     for job in jobs:
-        job = job._replace(is_compiled=job.is_compiled or arguments.compiled)
+        job = job._replace(
+            is_compiled=job.is_compiled or arguments.compiled,
+            keeps_freed=not arguments.default_malloc,
+        )
         command = ["--job", json.dumps(job._asdict()), "--rounds", str(arguments.rounds)]
         rows: list[dict[str, Any]] = json.loads(_run_self(*command, threads=arguments.threads))
         for row in rows:
@@ -150,9 +154,10 @@ def measure_memory(variant: str, job: Job, threads: int) -> float:
     return float(_run_self("--memory-of", variant, json.dumps(job._asdict()), threads=threads))
 
 
-def _measure_own_memory(variant: str, job: str, *, device: str) -> float:
+def _measure_own_memory(variant: str, job: Job, threads: int) -> float:
+    device = prepare(threads, keeps_freed=job.keeps_freed)
     imported = read_peak(device)
-    built = build_variant(variant, Job(**json.loads(job)), device=device)
+    built = build_variant(variant, job, device=device)
     for _ in range(2):
         built.train_step()
     return (read_peak(device) - imported) / 2**20
@@ -194,6 +199,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--compiled", action="store_true", help="compile all but explicit")
+    parser.add_argument("--default-malloc", action="store_true", help="do not keep freed memory")
     parser.add_argument("--jobs", type=int, nargs="+", help="of the grid; default: all")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/step.json"))
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)

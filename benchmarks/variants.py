@@ -40,11 +40,13 @@ class Job(NamedTuple):
     batch_size: int
     precision: str = "fp32"  # or bf16
     is_compiled: bool = False
+    keeps_freed: bool = True  # memory, as training does; else malloc's defaults
 
     def describe(self) -> str:
         """Return the job in a line."""
         height, width = self.image_size
-        how = f"{self.precision}{', compiled' if self.is_compiled else ''}"
+        how = self.precision + (", compiled" if self.is_compiled else "")
+        how += "" if self.keeps_freed else ", malloc's defaults"
         return f"{self.backbone}, {height} x {width}, batch {self.batch_size}, {how}"
 
 
@@ -133,7 +135,8 @@ def _build_step(
 
     def train_step() -> None:
         _switch(model, is_training=True)
-        set_malloc(keeps_freed=name != "recomputed")  # as training does
+        if job.keeps_freed:
+            set_malloc(keeps_freed=name != "recomputed")
         with _precision(job, device):
             if name in ("plain", "sa"):
                 output = forward(images)
