@@ -39,7 +39,7 @@ from benchmarks.machine import (
     take_turns,
 )
 from benchmarks.variants import COUNTED, VARIANT_NAMES, Job, Variant, build_variant, count_work
-from dcal.costs.rates import Rates, measure_rates, predict_seconds
+from dcal.costs.rates import Rates, measure_rates, predict_seconds, take_faster
 from dcal.paths import write_json
 
 JOBS = {
@@ -64,7 +64,6 @@ JOBS = {
     ),
 }
 TINY = Job("deit_tiny_patch16_224", (32, 32), 2)  # what it takes is what torch itself does
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WHATS = ("train", "infer")
 
 
@@ -78,8 +77,7 @@ def main() -> None:
     if arguments.job is not None:
         job = Job(**json.loads(arguments.job))
         device = prepare(arguments.threads, keeps_freed=job.keeps_freed)
-        rates = {name: measure_matrix_rate(device, kind) for name, kind in DTYPES.items()}
-        print(json.dumps(measure_job(job, device, arguments.rounds, rates[job.precision])))
+        print(json.dumps(measure_job(job, device, arguments.rounds)))
         return
     record = measure_jobs(arguments, prepare(arguments.threads))
     write_json(arguments.output, record)
@@ -107,46 +105,59 @@ def measure_jobs(arguments: argparse.Namespace, device: str) -> dict[str, Any]:
     return record
 
 
-def measure_job(job: Job, device: str, rounds: int, matrix_rate: float) -> list[dict[str, Any]]:
-    """Return a row a variant, plain timm first."""
+def measure_job(job: Job, device: str, rounds: int) -> list[dict[str, Any]]:
+    """Return a row a variant, plain timm first.
+
+    How fast the machine is, is measured before and after, and the faster counts.
+    """
     variants = [build_variant(name, job, device=device) for name in VARIANT_NAMES]
-    rates = measure_rates(variants[0].shape, device=device, autocast=job.precision == "bf16")
-    rows = [
-        {
-            **job._asdict(),
-            "variant": variant.name,
-            "matrix_gmacs_per_second": matrix_rate / 1e9,
-            **_predict(variant, job, rates, device),
-        }
-        for variant in variants
+    before = _measure_machine(job, variants[0], device)
+    rows: list[dict[str, Any]] = [
+        {**job._asdict(), "variant": variant.name} for variant in variants
     ]
-    plain = variants[0]
     for what in WHATS:
         functions = [v.train_step if what == "train" else v.infer for v in variants]
         seconds = take_turns(functions, device, rounds)
-        for row, variant, times in zip(rows, variants, seconds, strict=True):
+        for row, times in zip(rows, seconds, strict=True):
             row |= {f"{what}_{key}": value for key, value in compare(times, seconds[0]).items()}
-            macs = getattr(variant, f"{what}_macs")
-            row[f"{what}_floor"] = macs / getattr(plain, f"{what}_macs")
-            row[f"{what}_gmacs"] = macs * job.batch_size / 1e9
-            least = macs * job.batch_size / matrix_rate
-            row[f"{what}_over_floor"] = row[f"{what}_seconds"] / least
-            if f"{what}_predicted_seconds" in row:
-                predicted = row.pop(f"{what}_predicted_seconds")
-                row[f"{what}_predicted"] = predicted / row[f"{what}_seconds"]
+    after = _measure_machine(job, variants[0], device)
+    matrix_rate = max(before[0], after[0])
+    for row, variant in zip(rows, variants, strict=True):
+        row |= _reckon(row, variant, variants[0], matrix_rate)
+        row |= _predict(row, job, take_faster(before[1], after[1]), device)
     return rows
 
 
-def _predict(variant: Variant, job: Job, rates: Rates, device: str) -> dict[str, float]:
+def _measure_machine(job: Job, plain: Variant, device: str) -> tuple[float, Rates]:
+    is_half = job.precision == "bf16"
+    rates = measure_rates(plain.shape, device=device, autocast=is_half)
+    return measure_matrix_rate(device, torch.bfloat16 if is_half else torch.float32), rates
+
+
+def _reckon(
+    row: dict[str, Any], variant: Variant, plain: Variant, matrix_rate: float
+) -> dict[str, float]:
+    """Return what the arithmetic demands."""
+    found = {"matrix_gmacs_per_second": matrix_rate / 1e9}
+    for what in WHATS:
+        macs, plain_macs = (getattr(each, f"{what}_macs") for each in (variant, plain))
+        least = macs * row["batch_size"] / matrix_rate
+        found[f"{what}_floor"] = macs / plain_macs
+        found[f"{what}_gmacs"] = macs * row["batch_size"] / 1e9
+        found[f"{what}_over_floor"] = row[f"{what}_seconds"] / least
+    return found
+
+
+def _predict(row: dict[str, Any], job: Job, rates: Rates, device: str) -> dict[str, float]:
     # What the compiler fuses is not modelled.
-    if variant.name not in COUNTED or job.is_compiled:
+    if row["variant"] not in COUNTED or job.is_compiled:
         return {}
-    work = count_work(variant.name, job, device=device)
-    return {
-        "train_predicted_seconds": sum(predict_seconds(work.training, rates).values()),
-        "infer_predicted_seconds": sum(predict_seconds(work.inference, rates).values()),
-        "counted_mib": work.training.peak_bytes / 2**20,
-    }
+    work = count_work(row["variant"], job, device=device)
+    found = {"counted_mib": work.training.peak_bytes / 2**20}
+    for what, part in zip(WHATS, (work.training, work.inference), strict=True):
+        predicted = sum(predict_seconds(part, rates).values())
+        found[f"{what}_predicted"] = predicted / row[f"{what}_seconds"]
+    return found
 
 
 def measure_memory(variant: str, job: Job, threads: int) -> float:

@@ -154,6 +154,11 @@ def test_rates_are_work_over_what_the_calls_leave_of_the_time(monkeypatch):
     assert found.products == pytest.approx(1e3) and found.attention == pytest.approx(2e3)
 
 
+def test_of_two_measurements_the_faster_counts_kind_by_kind():
+    found = rates.take_faster(Rates(1.0, 5.0, 3.0, 9.0, 0.5), Rates(2.0, 4.0, 6.0, 8.0, 0.7))
+    assert found == Rates(2.0, 5.0, 6.0, 9.0, 0.5)
+
+
 def test_measured_rates_are_a_machines():
     found = measure_rates(Shape(2, 50, 64, 2, 256), rounds=2)
     assert all(value > 0 for value in found)
