@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -56,8 +54,8 @@ def count_step_work(
         # Thousands of tiles would be walked through one by one.
         tiling_by(LARGEST_TILE),
         FakeTensorMode(),
-        imagining(model, num_classes, device=device) as network,
     ):
+        network = imagine_model(model, num_classes, device=device)
         network.set_grad_checkpointing(train.gradient_checkpointing)
         step = _Step(network, train, device=device, autocast=autocast)
         step()  # the first one makes gradients and the optimiser's moments
@@ -73,9 +71,8 @@ def count_step_work(
     return StepWork(training, recorder.work, shape, count_parameters(network))
 
 
-@contextmanager
-def imagining(config: ModelConfig, num_classes: int, *, device: str) -> Iterator[DCAL]:
-    """Give the model that `build_model` would build, its weights imagined; within a fake mode."""
+def imagine_model(config: ModelConfig, num_classes: int, *, device: str) -> DCAL:
+    """Return the model that `build_model` would build, its weights imagined; in a fake mode."""
     with unset_fake_temporarily(), torch.device("meta"):
         backbone = create_backbone(
             config.backbone,
@@ -86,7 +83,7 @@ def imagining(config: ModelConfig, num_classes: int, *, device: str) -> Iterator
         model = DCAL(backbone, config, num_classes=num_classes, num_cameras=SIDES, num_views=SIDES)
     for module in model.modules():
         _imagine_tensors(module, device)
-    yield model
+    return model
 
 
 def _imagine_tensors(module: nn.Module, device: str) -> None:

@@ -53,7 +53,6 @@ def predict(
     Raises:
         ValueError: A model that cannot be built.
     """
-
     alone = model.model_copy(update={"glca_blocks": 0, "pwca_blocks": 0})
     whole, sa = (
         count_step_work(config, train, num_classes=num_classes, device=device, autocast=autocast)
