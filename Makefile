@@ -96,7 +96,7 @@ lab: setup ## JupyterLab
 compose: setup ## write params.yaml: make compose ARGS="preset=smoke model.top_r=0.2"
 	@python -m pipelines.compose $(ARGS)
 
-bench: setup ## what DCAL costs beside plain timm: make bench ARGS="--only step"; 20 minutes
+bench: setup ## what DCAL costs beside plain timm: make bench ARGS="--only step"; half an hour
 	@python -m benchmarks $(ARGS)
 
 lock: setup ## resolve pyproject.toml anew: requirements.lock and environment.yml

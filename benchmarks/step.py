@@ -65,6 +65,7 @@ JOBS = {
 }
 TINY = Job("deit_tiny_patch16_224", (32, 32), 2)  # what it takes is what torch itself does
 WHATS = ("train", "infer")
+TURNS = {"train": 1, "infer": 4}  # times `--rounds`: a pass is short, and its ratio scatters more
 
 
 def main() -> None:
@@ -117,7 +118,7 @@ def measure_job(job: Job, device: str, rounds: int) -> list[dict[str, Any]]:
     ]
     for what in WHATS:
         functions = [v.train_step if what == "train" else v.infer for v in variants]
-        seconds = take_turns(functions, device, rounds)
+        seconds = take_turns(functions, device, TURNS[what] * rounds)
         for row, times in zip(rows, seconds, strict=True):
             row |= {f"{what}_{key}": value for key, value in compare(times, seconds[0]).items()}
     after = _measure_machine(job, variants[0], device)
