@@ -14,12 +14,13 @@ import argparse
 import os
 import statistics
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.machine import describe_machine, prepare
@@ -60,7 +61,7 @@ def main() -> None:
 def profile_job(job: Job, device: str, rounds: int) -> dict[str, dict[str, float]]:
     """Return the seconds of a step by variant and kind: the median over rounds of each kind."""
     variants = [build_variant(name, job, device=device) for name in VARIANTS]
-    rows: dict[str, list[Counter[str]]] = {variant.name: [] for variant in variants}
+    rows: dict[str, list[Mapping[str, float]]] = {variant.name: [] for variant in variants}
     for variant in variants:
         variant.train_step()
     for _ in range(rounds):
@@ -68,12 +69,12 @@ def profile_job(job: Job, device: str, rounds: int) -> dict[str, dict[str, float
             rows[variant.name].append(_profile_step(variant, device))
     kinds = [*KINDS, REST, BETWEEN]
     return {
-        name: {kind: statistics.median(row[kind] for row in found) for kind in kinds}
+        name: {kind: statistics.median(row.get(kind, 0.0) for row in found) for kind in kinds}
         for name, found in rows.items()
     }
 
 
-def _profile_step(variant: Variant, device: str) -> Counter[str]:
+def _profile_step(variant: Variant, device: str) -> Mapping[str, float]:
     is_cuda = device == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
     with profile(activities=activities) as recorded:
@@ -82,7 +83,7 @@ def _profile_step(variant: Variant, device: str) -> Counter[str]:
         if is_cuda:
             torch.cuda.synchronize()
         elapsed = time.perf_counter() - started
-    found: Counter[str] = Counter()
+    found: defaultdict[str, float] = defaultdict(float)
     for event in recorded.key_averages():
         if event.device_type != DeviceType.CPU:
             continue  # a kernel, whose time its operation has
