@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dcal.config import load_config as load_config
+    from dcal.inference.opening import load_model as load_model
     from dcal.models import build_model as build_model
-    from dcal.models import load_model as load_model
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "build_model", "load_config", "load_model"]
@@ -17,7 +17,7 @@ __all__ = ["__version__", "build_model", "load_config", "load_model"]
 _HOMES = {
     "build_model": "dcal.models",
     "load_config": "dcal.config",
-    "load_model": "dcal.models",
+    "load_model": "dcal.inference.opening",
 }
 
 

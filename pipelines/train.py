@@ -33,6 +33,7 @@ from dcal.paths import (
     write_json,
 )
 from dcal.tracking.environment import Environment, describe_environment
+from dcal.tracking.models import describe_model_file
 from dcal.tracking.record import DatasetRecord, RunRecord, write_run_record
 from dcal.tracking.runs import start_run
 from dcal.tracking.tracker import Tracker
@@ -163,6 +164,7 @@ def train(
         )
         require_unchanged("train", inputs, hint=EDITED)
         save_model(MODEL_PATH, result.model, build_card(run, result))
+        tracker.set_tags(describe_model_file(MODEL_PATH))
         write_json(RESULTS / "metrics.json", collect_metrics(result))
     # After the run is closed, because the server may tell its id only now.
     record = build_record(run, state, result, tracker, warnings=warnings)
@@ -239,6 +241,7 @@ def build_card(run: Run, result: TrainingResult) -> dict[str, Any]:
         "selection": run.config.train.selection,
         "selected_epoch": result.selected_epoch,
         "dataset": {"name": run.config.dataset.name, "digest": report.digest},
+        "fingerprint": run.fingerprint,
     }
 
 

@@ -59,13 +59,20 @@ def compute_class_row(
         row = torch.zeros(queries.shape[0], queries.shape[2], device=queries.device)
         row[:, 0] = 1.0
         # The top row is a unit vector, so of the top block only the class token's query counts.
-        row = (row + _top_row(queries, keys, scale)) / 2
+        row = (row + compute_class_attention(queries, keys, scale=scale)) / 2
         for block in reversed(blocks[:-1]):
             row = (row + _push_row(row, *block(), scale)) / 2
     return row
 
 
-def _top_row(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+@torch.no_grad()
+def compute_class_attention(
+    queries: Float[Tensor, "batch heads tokens width"],
+    keys: Float[Tensor, "batch heads tokens width"],
+    *,
+    scale: float,
+) -> Float[Tensor, "batch tokens"]:
+    """Return the class token's row of one block's attention, the mean over heads, in float32."""
     products = torch.einsum("bhd,bhnd->bhn", queries[:, :, 0].float(), keys.float())
     return (products * scale).softmax(dim=-1).mean(dim=1)  # (B, N)
 

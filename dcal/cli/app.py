@@ -6,12 +6,15 @@ import typer
 
 from dcal.cli.check import check
 from dcal.cli.embed import embed
+from dcal.cli.explain import explain
 from dcal.cli.info import info
+from dcal.cli.predict import predict
 from dcal.cli.search import search
 
 app = typer.Typer(
     name="dcal",
     help="A trained model on pictures of your own: no data set, no labels, no code.\n\n"
+    "dcal predict runs/train/model.safetensors PHOTOS\n\n"
     "dcal embed runs/train/model.safetensors PHOTOS --output photos.gallery\n\n"
     "dcal search photos.gallery NEW.jpg --picture found.png",
     no_args_is_help=True,
@@ -21,7 +24,9 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(embed)
+app.command()(explain)
 app.command()(info)
+app.command()(predict)
 app.command()(search)
 
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcal.cli.terminal import choose_device, require_parent, show_progress, speaking
+from dcal.cli.terminal import (
+    MODEL_HELP,
+    choose_device,
+    require_parent,
+    show_progress,
+    speaking,
+)
 
 if TYPE_CHECKING:
     from dcal.inference.gallery_building import BuildSummary
@@ -31,9 +37,7 @@ class DeviceName(StrEnum):
 
 
 def embed(
-    model: Annotated[
-        Path, typer.Argument(help="A model file of the train stage: runs/train/model.safetensors.")
-    ],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     folder: Annotated[
         Path, typer.Argument(help="Your pictures, with folders in it as you like; no labels.")
     ],
@@ -70,11 +74,14 @@ def embed(
 
     Run it again after adding pictures, or after an interruption: only new and changed ones are
     embedded. A gallery is of one model; another one, or one with other settings, is refused.
+
+    Example: dcal embed runs/train/model.safetensors photos --output photos.gallery
     """
     with speaking():
         require_parent(output, option="--output")
 
         from dcal.inference.gallery_building import BuildOptions, embed_folder
+        from dcal.inference.opening import find_model
 
         options = BuildOptions(
             branch=None if branch is None else branch.value,
@@ -87,7 +94,7 @@ def embed(
         started = time.perf_counter()
         with show_progress() as report:
             summary = embed_folder(
-                model, folder, output, options,
+                find_model(model), folder, output, options,
                 device=choose_device(device), on_progress=report,
             )  # fmt: skip
         _tell(summary, time.perf_counter() - started, is_dropped=drop_removed)

@@ -22,9 +22,12 @@ _GOOD_RECALL = 0.95
 
 def search(
     gallery: Annotated[Path, typer.Argument(help="What dcal embed wrote.")],
-    query: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    query: Annotated[
+        list[str],
+        typer.Argument(help="Pictures, folders of pictures, or patterns such as 'photos/*.jpg'."),
+    ],
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="The model that wrote the gallery. Default: where it was then."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Answers for each query.")] = 10,
@@ -56,19 +59,23 @@ def search(
 
     The distance is the squared Euclidean one between embeddings: 0 for the same picture, 2 for
     unrelated ones, 4 at most; the cosine is 1 less half of it.
+
+    Example: dcal search photos.gallery new.jpg --picture found.png
     """
     with speaking():
         require_parent(output, option="--output")
         require_parent(picture, option="--picture")
 
         from dcal.inference.gallery_search import list_queries, search_gallery
+        from dcal.inference.opening import find_model
 
         if picture is not None:
             _require_drawable(picture)
         queries = list_queries(query)
         with show_progress() as report:
             result = search_gallery(
-                gallery, queries, device=choose_device(device), num=top, model_path=model,
+                gallery, queries, device=choose_device(device), num=top,
+                model_path=None if model is None else find_model(model),
                 method="auto" if exact is None else "exact" if exact else "approximate",
                 allow_partial=allow_partial, on_progress=report,
             )  # fmt: skip

@@ -18,6 +18,11 @@ from dcal.mistakes import MISTAKES, is_mistake
 if TYPE_CHECKING:
     import torch
 
+MODEL_HELP = (
+    "A model file such as runs/train/model.safetensors, the id of an MLflow run, or a registered "
+    "model such as models:/birds@champion."
+)
+_MAX_NAMED = 20
 _GOES_ON = "nothing half-written is left, and the same command goes on"
 
 
@@ -87,6 +92,15 @@ def require_parent(path: Path | None, *, option: str) -> None:
             f"{path}: expected the folder {path.parent} to be there, and it is not; make it, or "
             f"correct {option}"
         )
+
+
+def name_left_out(sentences: list[str], *, num_pictures: int) -> None:
+    """Name the pictures that could not be read, where the rest was done."""
+    more = [f"and {len(sentences) - _MAX_NAMED} more"] if len(sentences) > _MAX_NAMED else []
+    lines = "\n  ".join([*sentences[:_MAX_NAMED], *more])
+    typer.echo(
+        f"error: {len(sentences)} of {num_pictures} pictures were passed over:\n  {lines}", err=True
+    )
 
 
 def choose_device(name: str) -> torch.device:

@@ -20,7 +20,7 @@ from dcal.inference.embedding import compute_embeddings
 from dcal.inference.features import require_comparable, require_same_recipe
 from dcal.inference.gallery import Gallery, read_gallery
 from dcal.inference.gallery_plan import OnProgress
-from dcal.inference.own_pictures import list_pictures, read_batches, require_decodable
+from dcal.inference.own_pictures import find_pictures, read_batches, require_decodable
 from dcal.inference.recipe import open_embedder
 from dcal.metrics.nearest import compute_recall, find_nearest, measure_distances
 
@@ -49,24 +49,18 @@ class SearchResult:
     left_out: tuple[Path, ...] = ()  # queries that cannot be decoded
 
 
-def list_queries(paths: Sequence[Path]) -> list[Path]:
-    """Return the pictures that are named, and those of folders that are named, each once.
+def list_queries(places: Sequence[str | Path]) -> list[Path]:
+    """Return the pictures that are named, of folders and of patterns; see `find_pictures`.
 
     Raises:
         FileNotFoundError: One is neither a file nor a folder.
-        ValueError: Nothing is named, or a folder has no picture.
+        ValueError: Nothing is named, or a folder or pattern has no picture.
     """
-    if not paths:
-        raise ValueError("queries: expected at least one picture or folder; got none")
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += [path / name for name in list_pictures(path)["path"]]
-        elif path.is_file():
-            found.append(path)
-        else:
+    found = find_pictures(places)
+    for path in found:
+        if not path.is_file():
             raise FileNotFoundError(f"{path}: expected a picture or a folder; there is none")
-    return list(dict.fromkeys(found))
+    return found
 
 
 def search_gallery(

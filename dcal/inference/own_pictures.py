@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 from collections import Counter
@@ -62,6 +63,43 @@ def list_pictures(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("path", ignore_index=True)
 
 
+def find_pictures(places: Sequence[str | Path]) -> list[Path]:
+    """Return the pictures that are named, those of folders and those that patterns match, once.
+
+    A file that is named counts as a picture whatever its name is, and one that is not there too:
+    the caller says so. A pattern such as `photos/**/*.jpg` takes the pictures among its matches.
+
+    Raises:
+        ValueError: Nothing is named, a folder has no picture, or no picture matches a pattern.
+    """
+    if not places:
+        raise ValueError("expected at least one picture, folder or pattern; got none")
+    found: list[Path] = []
+    for place in places:
+        path = Path(place)
+        if path.is_dir():
+            found += [path / name for name in list_pictures(path)["path"]]
+        elif glob.has_magic(str(place)) and not os.path.lexists(path):
+            found += _match_pictures(str(place))
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _match_pictures(pattern: str) -> list[Path]:
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    pictures = [path for path in matches if is_picture(path)]
+    if not pictures:
+        found = f"of {len(matches)} matches none is one" if matches else "nothing matches"
+        raise ValueError(
+            f"{pattern}: expected a pattern of pictures ({', '.join(PICTURE_SUFFIXES)}); {found}"
+        )
+    num_others = sum(path.is_file() for path in matches) - len(pictures)
+    if num_others:
+        logger.warning("%s: left out: other suffixes or hidden: %d", pattern, num_others)
+    return pictures
+
+
 def require_decodable(
     errors: pd.Series, num_pictures: int, *, what: str, allow_partial: bool
 ) -> None:
@@ -90,11 +128,22 @@ def require_decodable(
 
 
 def read_batches(
-    paths: Sequence[Path], transform: Transform, *, batch_size: int
+    paths: Sequence[Path],
+    transform: Transform,
+    *,
+    batch_size: int,
+    problems: dict[int, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield batches of `image` and `row`, the position among `paths`; nothing is dropped.
 
     The next batch is decoded while the caller works on this one.
+
+    Args:
+        paths: The pictures.
+        transform: Makes one ready for the model.
+        batch_size: Pictures at once.
+        problems: Where it is given, a picture that cannot be read is left out of its batch, and
+            noted here: its position and one sentence.
 
     Raises:
         FileNotFoundError, OSError: A picture is gone, or cannot be decoded.
@@ -110,8 +159,24 @@ def read_batches(
         following = submit(0)
         for start in starts:
             batch, following = following, submit(start + batch_size)
-            images = torch.stack([future.result() for future in batch])
-            yield {"image": images, "row": torch.arange(start, start + len(images))}
+            images = _collect(batch, start, problems)
+            if images:
+                stacked = torch.stack(list(images.values()))
+                yield {"image": stacked, "row": torch.tensor(list(images))}
+
+
+def _collect(
+    batch: Sequence[Future[Tensor]], start: int, problems: dict[int, str] | None
+) -> dict[int, Tensor]:
+    images: dict[int, Tensor] = {}
+    for row, future in enumerate(batch, start):
+        try:
+            images[row] = future.result()
+        except OSError as error:
+            if problems is None:
+                raise
+            problems[row] = str(error)
+    return images
 
 
 def _load(path: Path, transform: Transform) -> Tensor:

@@ -22,7 +22,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dcal.attention.rollout import QueriesAndKeys, compute_class_row
+from dcal.attention.rollout import QueriesAndKeys, compute_class_attention, compute_class_row
 from dcal.attention.selection import (
     count_local_queries,
     draw_patches,
@@ -326,6 +326,29 @@ class DCAL(nn.Module):
             raise ValueError(
                 f"rollout: expected num_blocks of 1 to {self.num_blocks}; got {num_blocks}"
             )
+        recorded = self._record_blocks(images, depth, cameras, views)
+        return self._compute_patch_scores(recorded).unflatten(1, self.grid_size)
+
+    @torch.no_grad()
+    def class_attention(
+        self, images: Tensor, *, cameras: Tensor | None = None, views: Tensor | None = None
+    ) -> Tensor:
+        """Return the class token's attention in each SA block: (B, L, rows, columns).
+
+        The mean over heads of what it gives to each patch; the rest of 1 goes to prefix tokens.
+        Arguments and mode are those of `rollout`.
+        """
+        scale = float(get_attention(self._list_blocks()[0]).scale)
+        rows = [
+            compute_class_attention(*record(), scale=scale)[:, self.num_prefix_tokens :]
+            for record in self._record_blocks(images, self.num_blocks, cameras, views)
+        ]
+        return torch.stack(rows, dim=1).unflatten(2, self.grid_size)
+
+    def _record_blocks(
+        self, images: Tensor, depth: int, cameras: Tensor | None, views: Tensor | None
+    ) -> list[Callable[[], QueriesAndKeys]]:
+        """Run the SA stream as in evaluation; return what gives each block's queries and keys."""
         self._check_images(images)
         was_training = self.training
         self.eval()
@@ -335,10 +358,9 @@ class DCAL(nn.Module):
             for block in self._list_blocks()[:depth]:
                 recorded.append(functools.partial(project_queries_keys, block, tokens))
                 tokens = block(tokens)
-            scores = self._compute_patch_scores(recorded)
         finally:
             self.train(was_training)
-        return scores.unflatten(1, self.grid_size)
+        return recorded
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of parameters that weight decay must leave alone."""

@@ -100,7 +100,7 @@ def test_queries_are_pictures_and_folders_each_once(built: Path, tmp_path: Path)
     assert found == [photos / f"{i}.png" for i in (2, 0, 1, 3, 4, 5)]
     with pytest.raises(FileNotFoundError, match="no.png: expected a picture or a folder"):
         list_queries([photos / "no.png"])
-    with pytest.raises(ValueError, match="queries: expected at least one picture or folder"):
+    with pytest.raises(ValueError, match="expected at least one picture, folder or pattern"):
         list_queries([])
     with pytest.raises(ValueError, match="top: expected at least 1 answer"):
         search_gallery(built / "gallery", found, device=CPU, num=0)

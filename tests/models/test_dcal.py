@@ -150,6 +150,21 @@ def test_rollout_is_a_function_of_the_image_alone():
         torch.testing.assert_close(model.rollout(images[image : image + 1])[0], first[image])
 
 
+def test_class_attention_is_each_blocks_own_row_and_the_mode_is_left_as_it_was():
+    model = make_model().train()
+    images = make_images()
+    rows = model.class_attention(images)  # (B, L, rows, columns)
+    assert model.training
+    model.eval()
+    _, attentions = ExplicitDCAL(model).run_sa(images)  # each (B, h, N, N)
+    prefix = model.num_prefix_tokens
+    for block, attention in enumerate(attentions):
+        own = attention.mean(dim=1)[:, 0, prefix:].float()
+        torch.testing.assert_close(rows[:, block].flatten(1), own)
+    # The first block's rollout is half of its attention, the other half is the token itself.
+    torch.testing.assert_close(model.rollout(images, 1), rows[:, 0] / 2)
+
+
 def test_rollout_refuses_a_depth_that_does_not_exist():
     with pytest.raises(ValueError, match="1 to 4; got 5"):
         make_model().rollout(make_images(), num_blocks=5)
