@@ -80,7 +80,8 @@ def compute_class_attention(
 def _push_row(row: Tensor, queries: Tensor, keys: Tensor, scale: float) -> Tensor:
     """Multiply a row vector (B, N) with the head-averaged attention."""
     # A compiler and a GPU want few large steps, a CPU's cache small ones.
-    if queries.device.type == "cpu" and not torch.compiler.is_compiling():
+    is_traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+    if queries.device.type == "cpu" and not is_traced:
         return _push_row_in_tiles(row, queries, keys, scale)
     return _push_row_by_head(row, queries, keys, scale)
 

@@ -7,8 +7,10 @@ import typer
 from dcal.cli.check import check
 from dcal.cli.embed import embed
 from dcal.cli.explain import explain
+from dcal.cli.export import export
 from dcal.cli.info import info
 from dcal.cli.predict import predict
+from dcal.cli.register import register
 from dcal.cli.search import search
 
 app = typer.Typer(
@@ -25,8 +27,10 @@ app = typer.Typer(
 app.command()(check)
 app.command()(embed)
 app.command()(explain)
+app.command()(export)
 app.command()(info)
 app.command()(predict)
+app.command()(register)
 app.command()(search)
 
 

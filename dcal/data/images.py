@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -43,9 +44,11 @@ def is_picture(path: Path) -> bool:
 
 
 def load_image(
-    path: str | Path, *, at_least: tuple[int, int] | None = None, cut_bottom: int = 0
+    path: str | Path | IO[bytes], *, at_least: tuple[int, int] | None = None, cut_bottom: int = 0
 ) -> Image.Image:
     """Decode a whole picture as upright RGB, without the last `cut_bottom` rows of pixels.
+
+    `path` may be a stream of the file's bytes.
 
     With `at_least`, (height, width) of the upright picture, a JPEG is decoded at the smallest of
     1/2, 1/4 and 1/8 of its size that keeps both sides as long as that, which is quicker. Where none
@@ -85,15 +88,16 @@ def read_size(path: str | Path, *, cut_bottom: int = 0) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def _opened(path: str | Path | IO[bytes]) -> Iterator[Image.Image]:
+    name = path if isinstance(path, str | Path) else "picture"
     try:
         with _QUIET.hold(), Image.open(path, formats=_FORMATS) as image:
             yield image
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
+        raise FileNotFoundError(f"{name}: no such file") from None
     # Pillow's decoders let out whatever a damaged file causes, TypeError and KeyError included.
     except Exception as error:
-        raise OSError(f"{path}: cannot be decoded ({_describe(error)})") from error
+        raise OSError(f"{name}: cannot be decoded ({_describe(error)})") from error
 
 
 class _Quiet:

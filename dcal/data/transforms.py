@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from PIL import Image
@@ -31,8 +31,10 @@ class Transform:
         """Return a decoded picture, or a mask of it, as a model input."""
         return self.steps(image)
 
-    def load(self, path: str | Path, *, cut_bottom: int = 0) -> Image.Image:
+    def load(self, path: str | Path | IO[bytes], *, cut_bottom: int = 0) -> Image.Image:
         """Decode a picture file as far as the first step can tell, without its last rows.
+
+        `path` may be a stream of the file's bytes.
 
         Raises:
             FileNotFoundError, OSError: See `load_image`.

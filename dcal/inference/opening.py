@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -57,6 +58,25 @@ def find_model(name: str | Path) -> Path:
             "models:/NAME@ALIAS; there is no such file"
         )
     return path
+
+
+def find_run(name: str | Path, path: Path) -> str | None:
+    """Return the MLflow run that made a model, where that is known.
+
+    Args:
+        name: What the model was called; see `find_model`.
+        path: The file that it means.
+    """
+    match = _RUN.fullmatch(str(name))
+    if match is not None:
+        return match["run_id"]
+    record = work_root() / "results/train/run.json"
+    card = path.with_suffix(".json")
+    if not record.is_file() or not card.is_file():
+        return None
+    run = json.loads(record.read_text(encoding="utf-8"))
+    fingerprint = json.loads(card.read_text(encoding="utf-8")).get("fingerprint")
+    return run.get("run_id") if fingerprint and run.get("fingerprint") == fingerprint else None
 
 
 def _find_of_run(run_id: str) -> Path:

@@ -40,7 +40,7 @@ def get_attention(block: Block) -> Attention:
 
 def project_all(block: Block, tokens: Tensor) -> Heads:
     """Return queries, keys and values of all tokens, each (B, h, N, d)."""
-    (heads,) = project_parts(block, tokens, [len(tokens)])
+    (heads,) = project_parts(block, tokens, [tokens.shape[0]])
     return heads
 
 

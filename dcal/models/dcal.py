@@ -212,7 +212,7 @@ class DCAL(nn.Module):
     def _run_streams(self, tokens: Tensor, batch_size: int, pairing: Pairing | None) -> _Trace:
         first_pwca_block = self.num_blocks - self.config.pwca_blocks
         first_glca_block = self.num_blocks - len(self.glca_blocks)
-        streams = Streams(tokens, len(tokens))
+        streams = Streams(tokens, tokens.shape[0])
         entering: list[Tensor] = []
         recorded: list[Callable[[], QueriesAndKeys]] = []
         for index, block in enumerate(self._list_blocks()):
@@ -254,7 +254,7 @@ class DCAL(nn.Module):
         rows = [] if self.config.readout == "local" else [tokens[:, :1]]
         if self.selects_patches:
             scores = self._compute_patch_scores(trace.recorded) if self.rolls_out else None
-            local_indices = self.choose_patches(scores, num_images=len(tokens))
+            local_indices = self.choose_patches(scores, num_images=tokens.shape[0])
             rows.append(gather_rows(tokens, local_indices + self.num_prefix_tokens))
         queries = torch.cat(rows, dim=1)
         glca_blocks = cast(list[Block], list(self.glca_blocks))

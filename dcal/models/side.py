@@ -41,7 +41,7 @@ class SideInformation(nn.Module):
         """
         for name, places in (("cameras", cameras), ("views", views)):
             if name in self.tables and places is not None:
-                tokens = tokens + self.scale * self._look_up(name, places, len(tokens))
+                tokens = tokens + self.scale * self._look_up(name, places, tokens.shape[0])
         return tokens
 
     def _look_up(self, name: str, places: Tensor, num_rows: int) -> Tensor:

@@ -48,7 +48,7 @@ class Streams(NamedTuple):
     @property
     def pwca(self) -> Tensor | None:
         """Return the rows of PWCA: (U, N, D); None before its first block."""
-        return self.tokens[self.num_sa :] if len(self.tokens) > self.num_sa else None
+        return self.tokens[self.num_sa :] if self.tokens.shape[0] > self.num_sa else None
 
 
 def run_block(block: Block, streams: Streams, pairing: Pairing | None) -> Streams:

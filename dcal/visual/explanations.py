@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from dcal.inference.explanation import Explanation
 from dcal.visual.attention_maps import enlarge, paint_choice, paint_rollout
@@ -28,7 +29,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
     with house_style():
         figure = new_figure(_WIDTH, sum(heights) + 1.5)
         figure.suptitle(_title(explanation), fontsize=9.5, fontweight="bold", x=0.01, ha="left")
-        parts = figure.subfigures(3, 1, height_ratios=[height + 0.45 for height in heights])
+        parts: Any = figure.subfigures(3, 1, height_ratios=[height + 0.45 for height in heights])
         _draw_large(parts[0], explanation, enlarge(image))
         small = enlarge(image, longer_side=SMALL_SIDE)
         _draw_row(parts[1], "Attention of the class token", explanation.attention, small)
@@ -36,7 +37,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
     return figure
 
 
-def _draw_large(part: object, explanation: Explanation, image: np.ndarray) -> None:
+def _draw_large(part: Any, explanation: Explanation, image: np.ndarray) -> None:
     rollout = explanation.rollouts[-1].numpy()
     panels = {
         "picture, as the model sees it": image,
@@ -45,17 +46,17 @@ def _draw_large(part: object, explanation: Explanation, image: np.ndarray) -> No
             image, explanation.chosen.numpy(), grid_size=(rollout.shape[0], rollout.shape[1])
         ),
     }
-    places = part.subplots(1, len(panels))  # type: ignore[attr-defined]
+    places = part.subplots(1, len(panels))
     for axes, (heading, pixels) in zip(places, panels.items(), strict=True):
         axes.imshow(pixels)
         axes.set_axis_off()
         axes.set_title(shorten(heading, 60, placeholder="..."), fontsize=8, fontweight="normal")
 
 
-def _draw_row(part: object, title: str, maps: object, image: np.ndarray) -> None:
-    part.suptitle(title, fontsize=8.5, x=0.01, ha="left")  # type: ignore[attr-defined]
-    places = part.subplots(1, len(maps), squeeze=False)[0]  # type: ignore[attr-defined, arg-type]
-    for number, (axes, each) in enumerate(zip(places, maps, strict=True), 1):  # type: ignore[call-overload]
+def _draw_row(part: Any, title: str, maps: Tensor, image: np.ndarray) -> None:
+    part.suptitle(title, fontsize=8.5, x=0.01, ha="left")
+    places = part.subplots(1, len(maps), squeeze=False)[0]
+    for number, (axes, each) in enumerate(zip(places, maps, strict=True), 1):
         axes.imshow(paint_rollout(image, each.numpy()))
         axes.set_axis_off()
         axes.set_title(f"block {number}", fontsize=7, fontweight="normal")

@@ -1,0 +1,77 @@
+"""`dcal export`: a model as one file for ONNX Runtime or torch, compared with itself (ours)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcal.cli.terminal import MODEL_HELP, choose_device, require_parent, speaking
+
+if TYPE_CHECKING:
+    from dcal.inference.parity import Comparison
+
+_MAX_COMPARED = 64
+
+
+def export(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    output: Annotated[
+        Path, typer.Option(help="A file ending in .onnx (ONNX) or .pt2 (torch.export).")
+    ],
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Pictures, folders or patterns to compare on, the first {_MAX_COMPARED}; as "
+            "often as you like. Default: eight drawn ones."
+        ),
+    ] = None,
+) -> None:
+    """Write MODEL as one graph with its preprocessing inside, for pictures of any size and batch.
+
+    The graph takes 8-bit RGB pixels (batch, 3, height, width) and gives probabilities, or
+    embeddings of a Re-ID model, and the patches that GLCA read. It is compared with the model, and
+    not written where it differs.
+
+    Example: dcal export runs/train/model.safetensors --output birds.onnx --pictures photos
+    """
+    with speaking():
+        require_parent(output, option="--output")
+
+        from dcal.inference.export import Form, export_model, open_exported
+        from dcal.inference.opening import load_model
+        from dcal.inference.own_pictures import find_pictures
+        from dcal.inference.parity import compare, make_pixels, read_pixels
+        from dcal.paths import write_atomically
+
+        suffix = output.suffix.removeprefix(".")
+        if suffix not in list(Form):
+            raise ValueError(f"{output}: expected a name that ends in .onnx or .pt2")
+        choose_device("cpu")
+        opened = load_model(model)
+        paths = find_pictures(pictures)[:_MAX_COMPARED] if pictures else []
+        pixels = read_pixels(paths) if paths else make_pixels(opened)
+        with write_atomically(output) as temporary:
+            exported = export_model(opened, temporary, Form(suffix))
+            found = compare(exported, open_exported(temporary, Form(suffix)), pixels)
+            _require_parity(output, found)
+            num_bytes = temporary.stat().st_size
+        typer.echo(f"{output}: {num_bytes / 2**20:.1f} MiB, {', '.join(exported.outputs)}")
+        typer.echo(found.graph.describe("beside the model, resized alike"))
+        typer.echo(found.tested.describe("beside the model, resized by Pillow"))
+        typer.echo(
+            f"one picture: {found.exported_seconds * 1e3:.1f} ms, torch "
+            f"{found.model_seconds * 1e3:.1f} ms"
+        )
+
+
+def _require_parity(output: Path, found: Comparison) -> None:
+    from dcal.inference.parity import TOLERANCE
+
+    # Where patches change places at equal scores, what is read of them differs too.
+    if found.graph.largest > TOLERANCE and not found.graph.flips:
+        raise RuntimeError(
+            f"{output}: not written, because the exported model differs from the model by "
+            f"{found.graph.largest:.1e}, more than {TOLERANCE:.0e}"
+        )

@@ -1,0 +1,1 @@
+"""A trained model as MLflow loads, registers and serves it (ours)."""

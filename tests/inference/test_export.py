@@ -1,0 +1,85 @@
+"""An exported model computes what the model computes, whatever the size and the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dcal.inference.export import ExportedModel, Form, export_model, open_exported
+from dcal.inference.opening import load_model
+from dcal.inference.parity import TOLERANCE, compare, make_pixels
+from tests.inference.model_files import write_model
+
+SHAPES = ((1, 3, 16, 24), (3, 3, 33, 70), (2, 3, 100, 41), (1, 3, 1, 1))
+
+
+def write(folder: Path, **changes) -> ExportedModel:
+    path = write_model(folder / "model.safetensors", **changes)
+    return ExportedModel(load_model(path)).eval()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = write_model(tmp_path_factory.mktemp("made") / "model.safetensors")
+    return load_model(path)
+
+
+@pytest.mark.parametrize("form", Form)
+def test_any_size_and_batch_gives_the_models_own_answers(form, model, tmp_path):
+    path = tmp_path / f"model.{form}"
+    exported = export_model(model, path, form)
+    run = open_exported(path, form, threads=1)
+    for shape in SHAPES:
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+        with torch.inference_mode():
+            ours, theirs = exported(pixels), run(pixels)
+        assert exported.outputs == ["probabilities", "local_indices"]
+        torch.testing.assert_close(theirs[0], ours[0], atol=TOLERANCE, rtol=0)
+        assert torch.equal(theirs[1], ours[1])
+
+
+def test_its_preprocessing_is_that_of_the_test_time(tmp_path):
+    from PIL import Image
+
+    from dcal.inference.recipe import build_transform
+
+    exported = write(tmp_path, transforms={"resize": [20, 31], "test_crop": "center"})
+    pixels = torch.randint(0, 256, (50, 60, 3), dtype=torch.uint8)
+    theirs = build_transform(exported.model)(Image.fromarray(pixels.numpy()))
+    ours = exported.prepare(pixels.permute(2, 0, 1)[None])[0]
+    assert ours.shape == theirs.shape == (3, 16, 24)
+    # A level of 255 is 1/255 before, and 4/255 after the division by a deviation of 0.25.
+    assert (ours - theirs).abs().max() <= 4.1 / 255
+    assert ((ours - theirs).abs() > 1e-5).float().mean() < 0.02
+
+
+def test_a_comparison_finds_a_model_that_is_another_one(model):
+    exported = ExportedModel(model).eval()
+    pixels = make_pixels(model, num=3)
+    same = compare(exported, exported, pixels).graph
+    assert (same.largest, same.changed, same.flips, same.num_pictures) == (0.0, 0.0, 0.0, 5)
+
+    def run(images):
+        probabilities, chosen = exported(images)
+        return probabilities.flip(1), (chosen + 1) % model.num_patches
+
+    other = compare(exported, run, pixels)
+    assert other.graph.largest > TOLERANCE and other.graph.flips > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "outputs"),
+    [
+        ({"model": {"readout": "class"}}, ["probabilities"]),
+        ({"model": {"glca_blocks": 0}}, ["probabilities"]),
+        ({"model": {"readout": "local", "glca_blocks": 2}}, ["probabilities", "local_indices"]),
+    ],
+)
+def test_other_models_have_other_outputs(changes, outputs, tmp_path):
+    exported = write(tmp_path, **changes)
+    assert exported.outputs == outputs
+    found = exported(torch.zeros(2, 3, 20, 20, dtype=torch.uint8))
+    assert len(found) == len(outputs)
+    torch.testing.assert_close(found[0].sum(dim=1), torch.ones(2))
