@@ -26,9 +26,7 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BIL
         ((38, 50), (45, 45)),
     ],
 )
-def test_levels_are_pillows_but_for_one_where_it_rounds_otherwise(
-    interpolation, size_in, size_out
-):
+def test_levels_are_pillows_but_for_one_where_it_rounds_otherwise(interpolation, size_in, size_out):
     pixels = np.random.default_rng(0).integers(0, 256, (*size_in, 3), dtype=np.uint8)
     theirs = np.asarray(
         Image.fromarray(pixels).resize(size_out[::-1], FILTERS[interpolation])

@@ -1,0 +1,1 @@
+"""A registered model, in process and served."""
