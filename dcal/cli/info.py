@@ -30,9 +30,13 @@ class Data(NamedTuple):
 
 
 def info(
-    params: Annotated[
-        Path, typer.Argument(help="The file of settings that python -m pipelines.compose wrote.")
-    ] = Path("params.yaml"),
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A file of settings that python -m pipelines.compose wrote, or a model: its "
+            "file, the id of an MLflow run, or a registered one such as models:/birds@champion."
+        ),
+    ] = "params.yaml",
     change: Annotated[
         list[str] | None,
         typer.Option("--set", help="Another value, such as model.top_r=0.2; as often as you like."),
@@ -41,7 +45,9 @@ def info(
         bool, typer.Option("--cost", help="Predict time and memory on this machine: seconds.")
     ] = False,
 ) -> None:
-    """Say what a config is and, with --cost, what a step of it costs here.
+    """Say what a config or a trained model is and, with --cost, what a step of it costs here.
+
+    Of a model: its data, how its pictures are prepared, how it was chosen and what it scored.
 
     The work of a training step and of an inference pass is counted without running them, and how
     fast this machine works is measured on one block at the model's shapes. Pictures are not
@@ -50,13 +56,32 @@ def info(
     Example: dcal info --cost --set train.batch_size=64
     """
     with speaking():
-        from dcal.config import load_config
-
-        config = load_config(params, overrides=change or [])
-        lines = describe_costs(config) if cost else [("model", describe_model(config.model))]
+        config, lines = _open(what, change or [])
+        lines += describe_costs(config) if cost else [("model", describe_model(config.model))]
         width = max(len(what) for what, _ in lines)
         for what, text in lines:
             typer.echo(f"{what:{width}}  {text}")
+
+
+def _open(what: str, changes: list[str]) -> tuple[Config, list[tuple[str, str]]]:
+    """Return the config of settings or of a model, and what there is to say of the model."""
+    from dcal.config import load_config, parse_config
+
+    if what.endswith((".yaml", ".yml")):
+        return load_config(Path(what), overrides=changes), []
+    if changes:
+        raise ValueError(
+            f"--set: {what} is a trained model, whose settings are what they are; change "
+            "params.yaml instead"
+        )
+    from dcal.inference.description import describe_trained
+    from dcal.inference.opening import find_model
+    from dcal.models.weights import read_model_card
+
+    path = find_model(what)
+    lines = describe_trained(what, path)
+    card = read_model_card(path)
+    return parse_config(card["config"], origin=f"card of {path}"), lines
 
 
 def describe_model(model: ModelConfig) -> str:

@@ -14,6 +14,7 @@ from dcal.models.dcal import DCAL
 from dcal.paths import compute_file_digest, replace_folder, work_root
 
 _RUN = re.compile(r"(?:runs:/)?(?P<run_id>[0-9a-f]{32})")
+_REGISTERED = "models:/"
 # Kept, so that a gallery finds the model that embedded it.
 FETCHED = Path("runs/models")
 _FILES = ("model.safetensors", "model.json")
@@ -46,7 +47,7 @@ def find_model(name: str | Path) -> Path:
         RuntimeError: MLflow does not answer.
     """
     text = str(name)
-    if text.startswith("models:/"):
+    if text.startswith(_REGISTERED):
         return _fetch_registered(text)
     match = _RUN.fullmatch(text)
     if match is not None and not Path(text).exists():
@@ -70,6 +71,10 @@ def find_run(name: str | Path, path: Path) -> str | None:
     match = _RUN.fullmatch(str(name))
     if match is not None:
         return match["run_id"]
+    if str(name).startswith(_REGISTERED):
+        from dcal.tracking.models import find_registered
+
+        return find_registered(str(name)).run_id
     record = work_root() / "results/train/run.json"
     card = path.with_suffix(".json")
     if not record.is_file() or not card.is_file():

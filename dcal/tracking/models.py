@@ -64,6 +64,17 @@ def read_run_model(run_id: str) -> RunModel:
     return RunModel(run_id, tags[MODEL_TAG], tags[DIGEST_TAG], tags[CARD_TAG])
 
 
+def read_scores(run_id: str) -> dict[str, float]:
+    """Return a run's scores on the test split, by name.
+
+    Raises:
+        ValueError: MLflow has no such run.
+        RuntimeError: MLflow does not answer.
+    """
+    run = _ask(f"run {run_id}", lambda client: client.get_run(run_id))
+    return {key: each for key, each in sorted(run.data.metrics.items()) if key.startswith("test/")}
+
+
 def find_registered(name: str) -> RegisteredModel:
     """Return the version that `models:/name@alias` or `models:/name/3` means.
 

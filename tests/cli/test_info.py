@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dcal.cli.app import app
+from tests.inference.model_files import write_model
 from tests.project import ROOT
 
 
@@ -76,3 +77,38 @@ def test_a_mistake_is_one_sentence(arguments: list[str], message: str) -> None:
     result = run(*arguments, status=1)
     assert result.stderr.startswith("error: ") and message in result.stderr
     assert result.stderr.count("\n") == 1 and not result.stdout
+
+
+def test_a_model_is_described_by_its_card(place: Path) -> None:
+    write_model(place / "own" / "model.safetensors")
+    lines = dict(
+        line.split(maxsplit=1) for line in run("own/model.safetensors").stdout.splitlines()
+    )
+    assert lines["file"].startswith("own/model.safetensors, ")
+    assert lines["file"].endswith(" M parameters")
+    assert lines["data"].endswith(": 3 classes (one, two, three)")
+    assert lines["pictures"].startswith("bicubic to ")
+    assert "SA + GLCA" in lines["model"]
+
+
+def test_a_registered_models_run_tells_its_scores(place: Path) -> None:
+    from dcal.tracking.models import describe_model_file
+    from dcal.tracking.store import connect, find_experiment
+
+    path = write_model(place / "runs" / "train" / "model.safetensors")
+    client = connect()
+    created = client.create_run(
+        find_experiment(client, "birds"),
+        tags=describe_model_file(path.relative_to(place)),
+    )
+    client.log_metric(created.info.run_id, "test/both/top1_accuracy", 0.75)
+    client.log_metric(created.info.run_id, "val/both/top1_accuracy", 0.5)
+    said = run(created.info.run_id).stdout
+    assert f"run       {created.info.run_id}\n" in said
+    assert "scores    test/both/top1_accuracy 0.7500\n" in said and "val/" not in said
+
+
+def test_a_trained_models_settings_are_not_changed(place: Path) -> None:
+    write_model(place / "model.safetensors")
+    said = run("model.safetensors", "--set", "model.top_r=0.2", status=1).stderr
+    assert said.startswith("error: --set: model.safetensors is a trained model")
