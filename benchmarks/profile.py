@@ -1,6 +1,6 @@
 """Where the time of a training step goes: seconds by kind of operation, ours beside the others.
 
-    python -m benchmarks.profile [--rounds 5] [--threads 2] [--job 1]
+    python -m benchmarks.profile [--rounds 5] [--threads 2] [--job N]
         [--output results/benchmarks/profile.json]
 
 All variants run in one process, in turn, each step under torch's profiler; an operation counts
@@ -28,6 +28,8 @@ from benchmarks.step import JOBS
 from benchmarks.variants import Job, Variant, build_variant
 from dcal.paths import write_json
 
+# DeiT-Tiny at 448 on a CPU, ViT-Base at 448 in bf16 on a GPU.
+PROFILED = {"cpu": 1, "cuda": 22}
 VARIANTS = ("plain", "class", "class_local", "explicit")
 BETWEEN = "between"
 # The first kind whose word is part of an operation's name.
@@ -50,7 +52,7 @@ def main() -> None:
     arguments = _parse_arguments()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler tells when it starts
     device = prepare(arguments.threads)
-    job = JOBS[device][arguments.job]
+    job = JOBS[device][PROFILED[device] if arguments.job is None else arguments.job]
     machine = describe_machine(device, arguments.threads)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     seconds = profile_job(job, device, arguments.rounds)
@@ -115,7 +117,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--job", type=int, default=1, help="of the grid of benchmarks.step")
+    parser.add_argument("--job", type=int, help="of the grid of benchmarks.step")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/profile.json"))
     return parser.parse_args()
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.machine import describe_machine, measure_matrix_rate, prepare, take_turns
 from dcal.attention import rollout
@@ -162,7 +163,9 @@ def attend(
         return found
     rows = queries.shape[2]
     if bias is not None:
-        bias = bias.expand(-1, -1, rows, -1)
+        # The kernel wants rows that begin at multiples of 16, as the public function makes them.
+        padded = F.pad(bias, (0, -bias.shape[-1] % 16))
+        bias = padded[..., : bias.shape[-1]].expand(-1, -1, rows, -1)
     found = torch.ops.aten._scaled_dot_product_efficient_attention(
         queries, keys, values, bias, True, scale=scale
     )[1]

@@ -10,7 +10,8 @@ import torch
 # Names of glibc's malloc.h, for mallopt.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_LARGEST_KEPT = 2**28  # bytes: a block that is larger goes back when it is freed
+# Bytes: a block that is larger goes back when it is freed. Older glibc takes at most the second.
+_LARGEST_KEPT = (2**28, 2**25)
 _LARGEST_GIVEN_BACK = 2**20  # a block that is smaller is kept in any case
 _LARGEST_INT = 2**31 - 1
 
@@ -33,6 +34,6 @@ def set_malloc(*, keeps_freed: bool) -> bool:
         return False
     libc = ctypes.CDLL(None)
     # Blocks come from the heap, not from pages of their own, and its end is not cut off.
-    largest = _LARGEST_KEPT if keeps_freed else _LARGEST_GIVEN_BACK
-    is_set = libc.mallopt(_M_MMAP_THRESHOLD, largest)
-    return bool(is_set and libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT))
+    sizes = _LARGEST_KEPT if keeps_freed else (_LARGEST_GIVEN_BACK,)
+    is_set = any(libc.mallopt(_M_MMAP_THRESHOLD, size) for size in sizes)
+    return bool(libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT) and is_set)

@@ -1,8 +1,8 @@
 """Attention rollout: how much each patch reached the class token (DCAL, GLCA).
 
 Only the class row of the rollout is ever read, so a row vector walks down from the newest block
-to the first; no product of two token-by-token matrices is formed, and at most one head's
-attention is in memory: on a CPU, a tile of it that fits in the cache. Walking by a fused
+to the first; no product of two token-by-token matrices is formed, and of attention little is in
+memory: one head's of each image, or on a CPU 8 MiB, which fit in the cache. Walking by a fused
 attention's log-sum-exp with queries and keys exchanged gives the same row and is slower on a CPU
 (`python -m benchmarks.rollout`). Legend: B images, h heads, N tokens, d head width.
 """

@@ -89,7 +89,8 @@ def describe_model(model: ModelConfig) -> str:
     height, width = model.image_size
     branches = ["SA"]
     if model.glca_blocks:
-        share = f", top_r {model.top_r}" if model.readout != "class" else ""
+        how = ", patches at random" if model.patch_selection == "random" else ""
+        share = f", top_r {model.top_r}{how}" if model.readout != "class" else ""
         branches.append(f"GLCA x{model.glca_blocks} ({model.readout}{share})")
     if model.pwca_blocks:
         branches.append(f"PWCA x{model.pwca_blocks}")
@@ -103,7 +104,7 @@ def describe_costs(config: Config) -> list[tuple[str, str]]:
 
     data, train = find_data(config.dataset), config.train
     runtime = resolve_runtime(train)
-    prepare_runtime(runtime)
+    prepare_runtime(runtime, spares_memory=train.gradient_checkpointing)
     found = predict(
         config.model,
         train,
@@ -123,6 +124,8 @@ def describe_costs(config: Config) -> list[tuple[str, str]]:
     if data.num_pictures is not None:
         lines.append(("training", _describe_run(config, data.num_pictures, found.training)))
     lines += [("note", fallback) for fallback in runtime.fallbacks]
+    if runtime.is_compiled:
+        lines.append(("note", "the step is compiled; what that gains is not predicted"))
     return lines
 
 
@@ -139,14 +142,15 @@ def find_data(dataset: DatasetConfig) -> Data:
     count = None if official is None else official.counts.get("train")
     if count is None:
         return Data(CLASSES, None)
-    return Data(count.groups or CLASSES, count.pictures)
+    # About: what is held out is whole classes' shares, or whole identities.
+    return Data(count.groups or CLASSES, round(count.pictures * (1 - dataset.val_ratio)))
 
 
 def _describe_cost(cost: Cost, alone: Cost, batch_size: int) -> str:
     return (
-        f"{_format_seconds(cost.seconds)} for {batch_size} pictures "
+        f"{_format_seconds(cost.seconds)} for {batch_size} picture{'s' * (batch_size > 1)} "
         f"({batch_size / cost.seconds:.3g} a second), {cost.seconds / alone.seconds:.2f} x SA "
-        f"alone; tensors of {cost.peak_bytes / 2**30:.2f} GiB at once"
+        f"alone; {cost.peak_bytes / 2**30:.2f} GiB beside the imports"
     )
 
 
@@ -160,10 +164,12 @@ def _describe_kinds(cost: Cost) -> str:
 
 def _describe_run(config: Config, num_pictures: int, step: Cost) -> str:
     train = config.train
-    steps = train.epochs * (num_pictures // train.batch_size)
+    batches = train.epochs * (num_pictures // train.batch_size)
+    gathered = f" of {train.accumulate_steps} batches" if train.accumulate_steps > 1 else ""
     return (
-        f"{train.epochs} epochs of {num_pictures:,} pictures, {steps:,} steps: "
-        f"{_format_seconds(steps * step.seconds)} without loading and scoring"
+        f"{train.epochs} epochs of {num_pictures:,} pictures, "
+        f"{batches // train.accumulate_steps:,} steps{gathered}: "
+        f"{_format_seconds(batches * step.seconds)} without loading and scoring"
     )
 
 

@@ -17,6 +17,10 @@ from dcal.costs.work import Work, WorkRecorder
 from dcal.models.backbone import get_grid_size
 from dcal.models.blocks import get_attention
 
+MOST_TOKENS = 4096
+MOST_ELEMENTS = 2**24  # of the largest tensor of a block
+MOST_SECONDS = 1.0  # of a kind of work, after its first run
+
 
 class Rates(NamedTuple):
     """What a machine does in a second of each kind of work, and what a call takes besides."""
@@ -62,6 +66,13 @@ def find_shape(backbone: VisionTransformer, batch_size: int) -> Shape:
     )
 
 
+def cap_shape(shape: Shape) -> Shape:
+    """Return a shape that takes seconds and little memory: rates hardly change above it."""
+    tokens = min(shape.tokens, MOST_TOKENS)
+    batch = min(shape.batch, max(1, MOST_ELEMENTS // (tokens * shape.hidden)))
+    return shape._replace(batch=batch, tokens=tokens)
+
+
 def predict_seconds(work: Work, rates: Rates) -> dict[str, float]:
     """Return the seconds of each kind of work; their sum is those of the whole."""
     return {
@@ -78,8 +89,9 @@ def measure_rates(
 ) -> Rates:
     """Time one block's products, its attention and what else it does, each alone.
 
-    Takes about as long as a training step of one block, some times over.
+    Takes some seconds at most, because a large shape is capped; see `cap_shape`.
     """
+    shape = cap_shape(shape)
     timing = _Timing(device, autocast, rounds)
     calls = timing.measure(_build_layers(Shape(1, 2, 8, 1, 8), device))
     call_seconds = calls.seconds / calls.work.calls
@@ -121,12 +133,12 @@ class _Timing(NamedTuple):
 
         with WorkRecorder() as recorder:
             run()
-        seconds = []
-        for _ in range(self.rounds + 1):  # the first one warms up
+        seconds: list[float] = []  # the recorded run was the first, which warms up
+        while len(seconds) < self.rounds and sum(seconds) < MOST_SECONDS:
             started = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - started)
-        return _Measured(recorder.work, statistics.median(seconds[1:]))
+        return _Measured(recorder.work, statistics.median(seconds))
 
 
 def _build_products(shape: Shape, device: str) -> Callable[[], object]:

@@ -82,7 +82,9 @@ def test_tiles_of_any_size_give_the_same_row(tile_bytes):
 
 
 @pytest.mark.parametrize("batch, heads, tokens", [(1, 3, 785), (4, 3, 785), (64, 12, 129)])
-def test_at_most_one_heads_attention_is_in_memory(batch, heads, tokens, monkeypatch):
+def test_a_tile_of_attention_is_within_its_size_and_keeps_both_threads_busy(
+    batch, heads, tokens, monkeypatch
+):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     pairs, rows = rollout._choose_tile(batch * heads, tokens)
     assert pairs * rows * tokens * 4 <= rollout.TILE_BYTES

@@ -54,6 +54,7 @@ def test_bars_are_read_from_the_rows_they_name(rows):
     sides = [{**row, "image_size": [side, side]} for row in rows for side in (224, 448)]
     for row in sides:
         row["train_ratio"] = {"class": 2.2, "explicit": 3.3}.get(row["variant"], 1.0)
+        row["train_over_class"] = 1.5
         row["infer_ratio"] = 0.9
     text = format_bars(sides)
     assert "training step, class, 224                   2.20  at most 2.15  not met" in text

@@ -47,7 +47,7 @@ def test_costs_name_time_memory_and_what_takes_it() -> None:
     said = run("--cost", "--set", "train.batch_size=4", "--set", "train.devices=cpu").stdout
     assert re.search(r"^model +dcal_pico, .*, 1\.\d M parameters$", said, re.M)
     assert re.search(r"^machine .* CPU, fp32, \d+ threads$", said, re.M)
-    line = r" +\d.* for 4 pictures \(.* a second\), \d\.\d\d x SA alone; tensors of 0\.\d\d GiB"
+    line = r" +\d.* for 4 pictures \(.* a second\), \d\.\d\d x SA alone; 0\.\d\d GiB beside"
     assert re.search("^training step" + line, said, re.M)
     assert re.search("^inference" + line, said, re.M)
     assert said.count("of it: linear layers and other products ") == 2
@@ -112,3 +112,13 @@ def test_a_trained_models_settings_are_not_changed(place: Path) -> None:
     write_model(place / "model.safetensors")
     said = run("model.safetensors", "--set", "model.top_r=0.2", status=1).stderr
     assert said.startswith("error: --set: model.safetensors is a trained model")
+
+
+def test_gathered_batches_held_out_pictures_and_random_patches_are_told() -> None:
+    changes = ("dataset.name=cub", "dataset.source_type=cub", "dataset.val_ratio=0.5")
+    changes += ("train.epochs=2", "train.batch_size=10", "train.accumulate_steps=3")
+    changes += ("model.patch_selection=random", "train.devices=cpu")
+    options = [each for change in changes for each in ("--set", change)]
+    said = run("--cost", *options).stdout
+    assert "2 epochs of 2,997 pictures, 199 steps of 3 batches: " in said
+    assert "top_r 0.3, patches at random" in said

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcal.costs import rates
+from dcal.costs import prediction, rates
 from dcal.costs.imagined import count_step_work
 from dcal.costs.prediction import predict
 from dcal.costs.rates import Rates, Shape, measure_rates, predict_seconds
@@ -179,3 +179,28 @@ def test_a_prediction_compares_with_sa_alone():
 def test_a_model_that_cannot_be_built_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"model\.image_size: expected multiples"):
         count(image_size=(33, 48))
+
+
+def test_large_shapes_are_timed_on_a_part_of_them():
+    small = Shape(batch=8, tokens=197, width=192, heads=3, hidden=768)
+    assert rates.cap_shape(small) == small
+    many = rates.cap_shape(small._replace(batch=4096))
+    assert many.batch == rates.MOST_ELEMENTS // (197 * 768) and many.tokens == 197
+    huge = rates.cap_shape(Shape(64, 65_537, 768, 12, 3072))
+    assert (huge.batch, huge.tokens, huge.width) == (1, rates.MOST_TOKENS, 768)
+
+
+def test_what_the_process_itself_takes_is_part_of_the_prediction(monkeypatch):
+    ones = Rates(1.0, 1.0, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(prediction, "measure_rates", lambda *_, **__: ones)
+    train = make_train_config(batch_size=4)
+    found = predict(make_pico_config(), train, num_classes=CLASSES)
+    counted = count(train={"batch_size": 4}).training.peak_bytes
+    assert found.training.peak_bytes == counted + prediction.PROCESS_BYTES["cpu"]
+
+
+def test_the_faster_of_two_measurements_counts(monkeypatch):
+    measured = [Rates(1.0, 4.0, 1.0, 4.0, 2.0), Rates(2.0, 3.0, 2.0, 3.0, 1.0)]
+    monkeypatch.setattr(prediction, "measure_rates", lambda *_, **__: measured.pop())
+    found = predict(make_pico_config(), make_train_config(batch_size=4), num_classes=CLASSES)
+    assert found.rates == Rates(2.0, 4.0, 2.0, 4.0, 1.0)
