@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ def read_blocks(language: str) -> list[str]:
 def read_commands() -> list[str]:
     """Return the lines of all shell blocks without their remarks."""
     lines = "".join(read_blocks("bash")).splitlines()
-    return sorted({line.split("  #")[0].strip() for line in lines} - {""})
+    return [line for line in dict.fromkeys(each.split("  #")[0].strip() for each in lines) if line]
 
 
 COMMANDS = read_commands()
@@ -95,12 +96,20 @@ def test_the_commands_of_dvc_run_one_after_the_other(finished: Project, tmp_path
 
 
 @pytest.mark.slow
-def test_a_gallery_is_made_and_searched(finished: Project, tmp_path: Path) -> None:
+def test_a_model_is_used_in_every_way(finished: Project, tmp_path: Path) -> None:
     project = finished.copy(tmp_path / "project")
     pictures = next((project.folder / "data/raw/birds_smoke/images/test").iterdir())
-    for command in CLI:
-        said = project.run(*command.replace("/path/to/pictures", str(pictures)).split())
-    assert (project.folder / "found.png").is_file() and "0.000" in said
+    said = {
+        command: project.run(*command.replace("/path/to/pictures", str(pictures)).split())
+        for command in CLI
+    }
+    told = {command.split()[1]: text for command, text in said.items()}  # the last of each
+    assert "0.000" in told["search"] and (project.folder / "found.png").is_file()
+    assert "other class 0.0%" in told["export"] and (project.folder / "model.onnx").is_file()
+    assert "version 1 of birds, of run " in told["register"]
+    assert len(json.loads(told["predict"])["pictures"]) == len(list(pictures.iterdir()))
+    for name in ("classes.csv", "explained/index.csv"):
+        assert (project.folder / name).read_text().count("\n") > 1
 
 
 @pytest.mark.slow
