@@ -5,6 +5,7 @@ MLflow holds no copy of a run's model: DVC does. A registered model is MLflow's 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -99,10 +100,12 @@ def find_registered(name: str) -> RegisteredModel:
 
 
 def download_registered(model: RegisteredModel, folder: Path) -> None:
-    """Copy the files of a registered version into `folder`."""
+    """Copy the model file of a registered version, and its card, into `folder`."""
     from mlflow.artifacts import download_artifacts
 
-    uri = f"models:/{model.name}/{model.version}"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Not the code, which lies beside: the one that runs here is used.
+    uri = f"models:/{model.name}/{model.version}/artifacts"
     _ask(
         uri,
         lambda _: download_artifacts(
