@@ -30,7 +30,7 @@ READING_OPERATIONS = (
 # Tensors on a CPU are handed over without an operation.
 READING_FUNCTIONS = ("cpu", "numpy", "tolist", "__array__")
 # These move what they are given to the device of the run, which here is the host.
-MOVERS = ("torch", "lightning", "lightning_fabric")
+MOVERS = ("torch", "lightning")
 
 
 class Operations(TorchDispatchMode):
