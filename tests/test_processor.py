@@ -14,9 +14,9 @@ from dcal import processor
 # Asks for 48 MiB again and again, as a step does; prints how many pages it is given in the end.
 ASK_AGAIN = """
 import resource, sys, torch
-from dcal.processor import set_malloc
+from dcal.processor import prepare_cpu
 if sys.argv[1] != "default":
-    assert set_malloc(keeps_freed=sys.argv[1] == "keep")
+    prepare_cpu(spares_memory=sys.argv[1] == "give back")
 for round in range(23):
     if round == 20:  # at first, what is freed may not be where the next block fits
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

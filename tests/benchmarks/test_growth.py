@@ -35,6 +35,16 @@ def test_no_part_of_a_law_is_negative():
     assert law.second == 0 and law.largest_error > 0
 
 
+def test_each_law_is_read_off_its_own_rows():
+    laws = draw_record()["laws"]
+    assert len(laws) == 2 * len(growth.WHATS) * len(growth.NAMES)
+    for law in laws:
+        expected = (0.01, 0.1) if law["grows"] == "batch" else (2e-4, 3e-7)
+        if law["grows"] == "tokens" and law["what"] == "infer":
+            expected = tuple(part / 3 for part in expected)
+        assert (law["first"], law["second"]) == pytest.approx(expected)
+
+
 def test_laws_are_printed_and_drawn():
     record = draw_record()
     text = growth.format_laws(record)

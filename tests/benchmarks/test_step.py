@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import step
+from benchmarks import step, variants
 from benchmarks.accuracy import ARMS, configure_arm, summarise
 from benchmarks.bars import format_bars
-from benchmarks.variants import COUNTED, VARIANT_NAMES, Job, build_variant
+from benchmarks.machine import compare
+from benchmarks.variants import COUNTED, VARIANT_NAMES, Job, build_network, build_variant
 from tests.training.factory import make_run_config
 
 JOB = Job("deit_tiny_patch16_224", (32, 48), 2)
@@ -17,6 +22,35 @@ JOB = Job("deit_tiny_patch16_224", (32, 48), 2)
 def rows():
     measured = step.measure_job(JOB, "cpu", 1)
     return [{**row, "memory_mib": 1.0} for row in measured]
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """Return the networks of the variants built from now on, in turn."""
+    built = []
+
+    def build(name, job):
+        built.append(build_network(name, job))
+        return built[-1]
+
+    monkeypatch.setattr(variants, "build_network", build)
+    return built
+
+
+def watch_linear_layers(function):
+    """Return whether each linear layer was in training mode, and what it put out."""
+    seen = set()
+
+    def note(module, inputs, output):
+        if isinstance(module, nn.Linear):
+            seen.add((module.training, output.dtype))
+
+    hook = register_module_forward_hook(note)
+    try:
+        function()
+    finally:
+        hook.remove()
+    return seen
 
 
 def test_every_variant_is_measured_beside_plain_timm(rows):
@@ -32,15 +66,83 @@ def test_the_floor_is_the_arithmetic_at_the_matrix_rate(rows):
         assert row["train_over_floor"] == pytest.approx(row["train_seconds"] / least)
 
 
+def test_a_variants_floor_is_its_arithmetic_over_that_of_plain_timm(rows):
+    for row in rows:
+        for what in step.WHATS:
+            ratio = row[f"{what}_gmacs"] / rows[0][f"{what}_gmacs"]
+            assert row[f"{what}_floor"] == pytest.approx(ratio)
+    assert {row["variant"]: row["train_floor"] for row in rows}["class"] > 1.5
+
+
+def test_a_ratio_is_ours_over_plain_timms_of_the_same_round():
+    found = compare([2.0, 6.0, 5.0, 3.0, 9.0], [1.0, 2.0, 5.0, 2.0, 2.0])
+    assert found == {"seconds": 5.0, "ratio": 2.0, "ratio_min": 1.0, "ratio_max": 4.5}
+
+
 def test_what_the_cost_model_sees_is_predicted_and_nothing_else(rows):
     predicted = {row["variant"] for row in rows if "train_predicted" in row}
     assert predicted == {row["variant"] for row in rows if "infer_predicted" in row} == set(COUNTED)
 
 
-def test_memory_is_that_of_the_steps_not_of_the_process_that_started_them():
+def test_of_a_slow_machines_seconds_a_small_part_was_predicted(monkeypatch):
+    monkeypatch.setattr(step, "VARIANT_NAMES", ("plain", "sa"))
+    monkeypatch.setattr(step, "take_turns", lambda functions, *rest: [[1e4]] * len(functions))
+    monkeypatch.setattr(step, "measure_matrix_rate", lambda *rest: 1e9)
+    _, row = step.measure_job(JOB, "cpu", 1)
+    assert 0 < row["infer_predicted"] < row["train_predicted"] < 0.1
+
+
+def test_memory_is_that_of_training_not_of_the_process_that_started_it():
     held = bytearray(600 * 2**20)  # a parent's memory must not hide its child's
     held[:: 2**12] = b"x" * len(held[:: 2**12])
-    assert 50 < step.measure_memory("plain", JOB, 1) < 600
+    weights = sum(parameter.numel() for parameter in build_network("plain", JOB).parameters())
+    trained = 4 * 4 * weights / 2**20  # weights, gradients and two moments of each
+    assert trained < step.measure_memory("plain", JOB, 1) < 600
+
+
+@pytest.mark.parametrize("name", ["plain", "class"])
+@pytest.mark.parametrize("precision, dtype", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_variant_runs_in_the_mode_and_precision_that_are_measured(name, precision, dtype):
+    variant = build_variant(name, JOB._replace(precision=precision), device="cpu")
+    for _ in range(2):  # one after the other, as in turns
+        assert watch_linear_layers(variant.train_step) == {(True, dtype)}
+        assert watch_linear_layers(variant.infer) == {(False, dtype)}
+
+
+@pytest.mark.parametrize("name", ["plain", "class_local"])
+def test_a_training_step_moves_every_weight_and_inference_none(networks, name):
+    variant = build_variant(name, JOB, device="cpu")
+    (network,) = networks
+
+    def list_moved(function):
+        before = {key: value.clone() for key, value in network.named_parameters()}
+        function()
+        return {key for key, value in network.named_parameters() if value.ne(before[key]).any()}
+
+    assert not list_moved(variant.infer)
+    assert list_moved(variant.train_step) == {key for key, _ in network.named_parameters()}
+
+
+def test_what_is_recomputed_computes_a_forward_pass_more():
+    def count(name):
+        variant = build_variant(name, JOB, device="cpu")
+        with FlopCounterMode(display=False) as counter:
+            variant.train_step()
+        return counter.get_total_flops()
+
+    assert count("recomputed") > 1.2 * count("class")
+
+
+@pytest.mark.parametrize("name, is_compiled", [("plain", True), ("sa", True), ("explicit", False)])
+def test_a_compiled_job_compiles_all_but_the_explicit_form(
+    monkeypatch, networks, name, is_compiled
+):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda network: compiled.append(network))
+    build_variant(name, JOB, device="cpu")
+    assert not compiled
+    build_variant(name, JOB._replace(is_compiled=True), device="cpu")
+    assert compiled == (networks[1:] if is_compiled else [])
 
 
 def test_the_table_names_ratio_and_floor(rows):
@@ -56,11 +158,14 @@ def test_bars_are_read_from_the_rows_they_name(rows):
         row["train_ratio"] = {"class": 2.2, "explicit": 3.3}.get(row["variant"], 1.0)
         row["train_over_class"] = 1.5
         row["infer_ratio"] = 0.9
+        row["memory_mib"] = {"plain": 100.0, "class": 230.0}.get(row["variant"], 250.0)
     text = format_bars(sides)
     assert "training step, class, 224                   2.20  at most 2.15  not met" in text
     assert "training step, class, 448                   2.20  at most 2.30\n" in text
     assert "training step, explicit over class, 448     1.50  at least 1.60  not met" in text
-    assert text.count("inference") == 4 and "memory, training, class_local, 448" in text
+    assert "memory, training, class, 448                2.30  at most 2.40\n" in text
+    assert "memory, training, class_local, 448          2.50  at most 2.40  not met" in text
+    assert text.count("inference") == 4
     assert format_bars(rows).count("\n") == 0  # another size: nothing to hold to
 
 

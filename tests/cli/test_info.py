@@ -23,6 +23,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def read_seconds(text: str) -> float:
+    """Return the seconds of a duration as `dcal info` writes it, such as 12 min."""
+    number, unit = re.search(r"([\d.]+) (ms|s|min|h)\b", text).groups()
+    return float(number) * {"ms": 1e-3, "s": 1, "min": 60, "h": 3600}[unit]
+
+
 def run(*arguments: str, status: int = 0) -> Any:
     result = CliRunner().invoke(app, ["info", *arguments])
     assert result.exit_code == status, result.output + repr(result.exception)
@@ -50,6 +56,7 @@ def test_costs_name_time_memory_and_what_takes_it() -> None:
     line = r" +\d.* for 4 pictures \(.* a second\), \d\.\d\d x SA alone; 0\.\d\d GiB beside"
     assert re.search("^training step" + line, said, re.M)
     assert re.search("^inference" + line, said, re.M)
+    assert all(float(ratio) > 1 for ratio in re.findall(r"([\d.]+) x SA alone", said))
     assert said.count("of it: linear layers and other products ") == 2
     # Nothing is prepared, and drawn birds have no official numbers.
     assert "epochs of" not in said
@@ -60,7 +67,17 @@ def test_an_official_sets_training_is_predicted_without_its_pictures() -> None:
         *("--cost", "--set", "train.devices=cpu", "--set", "dataset.name=cub"),
         *("--set", "dataset.source_type=cub"),
     ).stdout
-    assert re.search(r"^training +13 epochs of 5,994 pictures, 2,431 steps: ", said, re.M)
+    step = re.search(r"^training step +(.*) for ", said, re.M)
+    whole = re.search(r"^training +13 epochs of 5,994 pictures, 2,431 steps: (.*)", said, re.M)
+    assert read_seconds(whole[1]) == pytest.approx(2431 * read_seconds(step[1]), rel=0.3)
+
+
+def test_sa_alone_costs_once_what_sa_alone_costs() -> None:
+    said = run(
+        *("--cost", "--set", "train.batch_size=1", "--set", "train.devices=cpu"),
+        *("--set", "model.glca_blocks=0", "--set", "model.pwca_blocks=0"),
+    ).stdout
+    assert re.findall(r"([\d.]+) x SA alone", said) == ["1.00", "1.00"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -152,6 +154,16 @@ def test_rates_are_work_over_what_the_calls_leave_of_the_time(monkeypatch):
     found = measure_rates(Shape(8, 50, 64, 2, 256))
     assert found.call_seconds == 1
     assert found.products == pytest.approx(1e3) and found.attention == pytest.approx(2e3)
+
+
+def test_a_clock_that_goes_by_the_work_shows_its_rates(monkeypatch):
+    true = Rates(4e6, 2e6, 1e6, 8e7, 1e-3)
+    with WorkRecorder() as recorder, monkeypatch.context() as patch:
+        patch.setattr(
+            time, "perf_counter", lambda: sum(predict_seconds(recorder.work, true).values())
+        )
+        found = measure_rates(Shape(8, 50, 64, 2, 256), rounds=1)
+    assert found._asdict() == pytest.approx(true._asdict(), rel=0.05)
 
 
 def test_of_two_measurements_the_faster_counts_kind_by_kind():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 import pytest
@@ -24,9 +25,12 @@ READING_OPERATIONS = (
     "masked_select",
     "repeat_interleave",
     "unique",
+    "bincount",
 )
 # Tensors on a CPU are handed over without an operation.
 READING_FUNCTIONS = ("cpu", "numpy", "tolist", "__array__")
+# These move what they are given to the device of the run, which here is the host.
+MOVERS = ("torch", "lightning")
 
 
 class Operations(TorchDispatchMode):
@@ -65,7 +69,15 @@ class Functions(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if name in READING_FUNCTIONS:
             self.counts[name] += 1
+        if name == "to" and names_the_host((*args[1:], *(kwargs or {}).values())):
+            caller = sys._getframe(1).f_globals["__name__"].split(".")[0]
+            self.counts["to the host"] += caller not in MOVERS
         return function(*args, **(kwargs or {}))
+
+
+def names_the_host(arguments):
+    devices = (str(a) for a in arguments if isinstance(a, str | torch.device))
+    return any(device.startswith("cpu") for device in devices)
 
 
 def count_reads(num_batches, tmp_path, *, model=None, loss=None, log_every=1000, **train):
@@ -137,7 +149,12 @@ def test_each_logged_point_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     "read, name",
-    [(lambda loss: loss.item(), "_local_scalar_dense"), (lambda loss: loss.cpu(), "cpu")],
+    [
+        (lambda loss: loss.item(), "_local_scalar_dense"),
+        (lambda loss: loss.cpu(), "cpu"),
+        (lambda loss: loss.detach().to("cpu"), "to the host"),
+        (lambda loss: torch.bincount(loss.detach().long()[None]), "bincount"),
+    ],
 )
 def test_a_read_in_each_step_would_be_counted(tmp_path, monkeypatch, read, name):
     monkeypatch.setattr(
@@ -157,6 +174,9 @@ def test_a_read_in_each_step_would_be_counted(tmp_path, monkeypatch, read, name)
         (lambda values: torch.equal(values, values), "equal"),
         (lambda values: values.tolist(), "tolist"),
         (lambda values: values.numpy(), "numpy"),
+        (lambda values: values.to("cpu"), "to the host"),
+        (lambda values: values.to(device=torch.device("cpu", 0)), "to the host"),
+        (lambda values: torch.bincount(values.long()), "bincount"),
     ],
 )
 def test_every_way_to_read_is_counted_once(read, name):
