@@ -136,7 +136,9 @@ def measure_job(job: Job, device: str, rounds: int) -> list[dict[str, Any]]:
         seconds = take_turns(functions, device, TURNS[what] * rounds)
         for row, times in zip(rows, seconds, strict=True):
             row |= {f"{what}_{key}": value for key, value in compare(times, seconds[0]).items()}
-            row[f"{what}_over_class"] = compare(times, seconds[names.index("class")])["ratio"]
+            if "class" in names:
+                of_class = seconds[names.index("class")]
+                row[f"{what}_over_class"] = compare(times, of_class)["ratio"]
     after = _measure_machine(job, variants[0], device)
     matrix_rate = max(before[0], after[0])
     for row, variant in zip(rows, variants, strict=True):
