@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pandas as pd
 import pytest
 import torch
 
 from dcal.models import build_model
+from dcal.training import runtime
 from dcal.training.fit import Outlets, describe_run, fit
 from dcal.training.module import DCALModule
 from dcal.training.runtime import resolve_runtime
@@ -191,12 +190,21 @@ def test_branches_can_be_off(tmp_path, model):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # tracing looks at attributes that warn; torch's affair
-def test_a_compiled_run_gives_the_eager_runs_weights(tmp_path):
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        pytest.skip("torch.compile on a CPU needs a C++ compiler")
+def test_a_compiled_run_gives_the_eager_runs_weights(tmp_path, monkeypatch):
+    # The interpreter runs what this backend makes; tests/models/test_compiled has machine code.
+    compile_model, compiled_models = torch.nn.Module.compile, []
+
+    def compile_for_interpreter(model, **options):
+        compiled_models.append(model)
+        compile_model(model, **{**options, "backend": "aot_eager"})
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_for_interpreter)
+    monkeypatch.setattr(runtime, "has_compiler", lambda *, on_gpu: True)
     model = {"drop_path": 0.0}
     eager = run(make_run_config(epochs=1, model=model), tmp_path / "a")
+    assert not compiled_models
     compiled = run(make_run_config(epochs=1, model=model, compile=True), tmp_path / "b")
+    assert len(compiled_models) == 1
     assert list(state_of(eager)) == list(state_of(compiled))
     for name, tensor in state_of(eager).items():
         torch.testing.assert_close(state_of(compiled)[name], tensor, rtol=1e-2, atol=1e-4)
