@@ -16,6 +16,7 @@ Compared with equality: nothing but times (seconds, pictures a second) is left o
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from itertools import cycle, islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -227,8 +228,21 @@ def describe_tracked(project: Project) -> list[dict[str, Any]]:
 
 
 def compare(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Return the names of what differs."""
-    return [name for name, value in expected.items() if found[name] != value]
+    """Return the names of what differs, each with its first line that does."""
+    return [
+        f"{name}: {_find_first(value, found[name])}"
+        for name, value in expected.items()
+        if found[name] != value
+    ]
+
+
+def _find_first(expected: Any, found: Any) -> str:
+    texts = (
+        each if isinstance(each, str) else json.dumps(each, indent=0) for each in (expected, found)
+    )
+    pairs = zip_longest(*(text.splitlines() for text in texts))
+    number, (was, became) = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
+    return f"line {number}, {was} became {became}"[:500]
 
 
 def _wait_for(is_now: Callable[[psutil.Process], bool], process: subprocess.Popen[bytes]) -> bool:

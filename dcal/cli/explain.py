@@ -58,17 +58,17 @@ def explain(
         pictures = find_pictures(picture)
         places = _name_figures(output, pictures)
         problems: dict[int, str] = {}
-        told: list[Explanation] = []
+        rows: list[list[str]] = []
         with show_progress() as report:
             for each in explain_pictures(
                 load_model(model), pictures, device=choose_device(device), problems=problems
             ):
                 _save(places[each.picture], each)
-                told.append(each)
-                report("drawing", len(told), len(pictures))
-        if told and output.suffix != ".png":
-            _write_index(output / INDEX, told, places)
-        typer.echo(f"{output}: figures drawn: {len(told)}")
+                rows.append(_describe(each, places[each.picture]))
+                report("drawing", len(rows), len(pictures))
+        if rows and output.suffix != ".png":
+            _write_index(output / INDEX, rows)
+        typer.echo(f"{output}: figures drawn: {len(rows)}")
     if problems:
         name_left_out(list(problems.values()), num_pictures=len(pictures))
         raise typer.Exit(1)
@@ -107,13 +107,16 @@ def _save(path: Path, explanation: Explanation) -> None:
         draw_explanation(explanation).savefig(temporary, dpi=110)
 
 
-def _write_index(path: Path, told: list[Explanation], places: dict[Path, Path]) -> None:
+def _describe(explanation: Explanation, place: Path) -> list[str]:
+    name, share = explanation.predictions[0] if explanation.predictions else ("", None)
+    shown = "" if share is None else f"{share:.6f}"
+    return [place.name, explanation.picture.as_posix(), name, shown]
+
+
+def _write_index(path: Path, rows: list[list[str]]) -> None:
     from dcal.paths import write_atomically
 
     with write_atomically(path) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["figure", "picture", "class_name", "probability"])
-        for each in told:
-            name, share = each.predictions[0] if each.predictions else ("", None)
-            shown = "" if share is None else f"{share:.6f}"
-            writer.writerow([places[each.picture].name, each.picture.as_posix(), name, shown])
+        writer.writerows(rows)
