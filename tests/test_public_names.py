@@ -20,7 +20,8 @@ def test_importing_dcal_loads_none_of_the_heavy_packages(repository: Path) -> No
 
 def test_the_public_names_are_those_of_their_modules() -> None:
     from dcal.config import load_config
-    from dcal.models import build_model, load_model
+    from dcal.inference.opening import load_model
+    from dcal.models import build_model
 
     assert dcal.load_config is load_config
     assert dcal.build_model is build_model
