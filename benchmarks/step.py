@@ -40,7 +40,7 @@ from benchmarks.machine import (
     take_turns,
 )
 from benchmarks.variants import COUNTED, VARIANT_NAMES, Job, Variant, build_variant, count_work
-from dcal.costs.prediction import PROCESS_BYTES
+from dcal.costs.prediction import count_process_bytes
 from dcal.costs.rates import Rates, measure_rates, predict_seconds, take_faster
 from dcal.paths import write_json
 
@@ -187,7 +187,8 @@ def _predict(row: dict[str, Any], job: Job, rates: Rates, device: str) -> dict[s
     if row["variant"] not in COUNTED or job.is_compiled:
         return {}
     work = count_work(row["variant"], job, device=device)
-    found = {"predicted_mib": (work.training.peak_bytes + PROCESS_BYTES[device]) / 2**20}
+    own = count_process_bytes(device, spares_memory=row["variant"] == "recomputed")
+    found = {"predicted_mib": (work.training.peak_bytes + own) / 2**20}
     for what, part in zip(WHATS, (work.training, work.inference), strict=True):
         predicted = sum(predict_seconds(part, rates).values())
         found[f"{what}_predicted"] = predicted / row[f"{what}_seconds"]

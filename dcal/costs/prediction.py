@@ -11,16 +11,24 @@ from dcal.costs.work import Work
 if TYPE_CHECKING:
     from dcal.config import ModelConfig, TrainConfig
 
-# What a process takes beside its tensors once it has trained a step, above its imports: torch's
-# own buffers and threads. Seen with torch 2.14 on a CPU; on a GPU only tensors are counted.
-PROCESS_BYTES = {"cpu": 118 * 2**20, "cuda": 0}
+# What a process takes beside its tensors once it has trained a step, above its imports, as seen
+# with torch 2.14: torch's own buffers and threads, and the gaps in what malloc keeps. On a GPU only
+# tensors are counted.
+_OWN_BYTES, _KEPT_BYTES = 42 * 2**20, 118 * 2**20
+
+
+def count_process_bytes(device: str, *, spares_memory: bool) -> int:
+    """Return what a process takes beside its tensors; see `prepare_cpu` for `spares_memory`."""
+    if device != "cpu":
+        return 0
+    return _OWN_BYTES if spares_memory else _KEPT_BYTES
 
 
 class Cost(NamedTuple):
     """A call's predicted cost."""
 
     seconds_by_kind: dict[str, float]  # products, attention, moved, calls
-    peak_bytes: int  # of all tensors at once, and `PROCESS_BYTES`
+    peak_bytes: int  # of all tensors at once, and of the process beside them
 
     @property
     def seconds(self) -> float:
@@ -64,8 +72,10 @@ def predict(
     measured = [measure_rates(whole.shape, device=device, autocast=autocast) for _ in range(2)]
     rates = take_faster(*measured)
 
+    own_bytes = count_process_bytes(device, spares_memory=train.gradient_checkpointing)
+
     def cost(work: Work) -> Cost:
-        return Cost(predict_seconds(work, rates), work.peak_bytes + PROCESS_BYTES[device])
+        return Cost(predict_seconds(work, rates), work.peak_bytes + own_bytes)
 
     return Prediction(
         training=cost(whole.training),

@@ -202,13 +202,18 @@ def test_large_shapes_are_timed_on_a_part_of_them():
     assert (huge.batch, huge.tokens, huge.width) == (1, rates.MOST_TOKENS, 768)
 
 
-def test_what_the_process_itself_takes_is_part_of_the_prediction(monkeypatch):
+@pytest.mark.parametrize("spares_memory", [False, True])
+def test_what_the_process_itself_takes_is_part_of_the_prediction(spares_memory, monkeypatch):
     ones = Rates(1.0, 1.0, 1.0, 1.0, 0.0)
     monkeypatch.setattr(prediction, "measure_rates", lambda *_, **__: ones)
-    train = make_train_config(batch_size=4)
+    options = {"batch_size": 4, "gradient_checkpointing": spares_memory}
+    train = make_train_config(**options)
     found = predict(make_pico_config(), train, num_classes=CLASSES)
-    counted = count(train={"batch_size": 4}).training.peak_bytes
-    assert found.training.peak_bytes == counted + prediction.PROCESS_BYTES["cpu"]
+    own = prediction.count_process_bytes("cpu", spares_memory=spares_memory)
+    assert found.training.peak_bytes == count(train=options).training.peak_bytes + own
+    # Gaps are in what is kept.
+    assert (own < prediction.count_process_bytes("cpu", spares_memory=False)) == spares_memory
+    assert prediction.count_process_bytes("cuda", spares_memory=spares_memory) == 0
 
 
 def test_the_faster_of_two_measurements_counts(monkeypatch):
