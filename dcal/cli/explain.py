@@ -11,6 +11,7 @@ import typer
 from dcal.cli.embed import DeviceName
 from dcal.cli.terminal import (
     MODEL_HELP,
+    PICTURES_HELP,
     choose_device,
     name_left_out,
     require_parent,
@@ -28,7 +29,7 @@ def explain(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     picture: Annotated[
         list[str],
-        typer.Argument(help="Pictures, folders of pictures, or patterns such as 'photos/*.jpg'."),
+        typer.Argument(help=PICTURES_HELP),
     ],
     output: Annotated[
         Path,

@@ -67,11 +67,8 @@ def export(
 
 
 def _require_parity(output: Path, found: Comparison) -> None:
-    from dcal.inference.parity import TOLERANCE
-
-    # Where patches change places at equal scores, what is read of them differs too.
-    if found.graph.largest > TOLERANCE and not found.graph.flips:
+    if not found.graph.is_same:
         raise RuntimeError(
-            f"{output}: not written, because the exported model differs from the model by "
-            f"{found.graph.largest:.1e}, more than {TOLERANCE:.0e}"
+            f"{output}: not written, because "
+            + found.graph.describe("the exported model differs from the model")
         )

@@ -13,6 +13,7 @@ import typer
 from dcal.cli.embed import BranchName, DeviceName
 from dcal.cli.terminal import (
     MODEL_HELP,
+    PICTURES_HELP,
     choose_device,
     name_left_out,
     require_parent,
@@ -40,7 +41,7 @@ def predict(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     picture: Annotated[
         list[str],
-        typer.Argument(help="Pictures, folders of pictures, or patterns such as 'photos/*.jpg'."),
+        typer.Argument(help=PICTURES_HELP),
     ],
     top: Annotated[int, typer.Option(min=1, help="Classes told of each picture.")] = 3,
     output: Annotated[

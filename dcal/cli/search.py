@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcal.cli.embed import DeviceName
-from dcal.cli.terminal import choose_device, require_parent, show_progress, speaking
+from dcal.cli.terminal import PICTURES_HELP, choose_device, require_parent, show_progress, speaking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def search(
     gallery: Annotated[Path, typer.Argument(help="What dcal embed wrote.")],
     query: Annotated[
         list[str],
-        typer.Argument(help="Pictures, folders of pictures, or patterns such as 'photos/*.jpg'."),
+        typer.Argument(help=PICTURES_HELP),
     ],
     model: Annotated[
         str | None,

@@ -22,6 +22,7 @@ MODEL_HELP = (
     "A model file such as runs/train/model.safetensors, the id of an MLflow run, or a registered "
     "model such as models:/birds@champion."
 )
+PICTURES_HELP = "Pictures, folders of pictures, or patterns such as 'photos/*.jpg'."
 _MAX_NAMED = 20
 _GOES_ON = "nothing half-written is left, and the same command goes on"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dcal.inference.localization import compute_looking, describe_choice
+from dcal.inference.localization import Looking, describe_choice, get_selection_depth
 from dcal.inference.own_pictures import read_batches
 from dcal.inference.recipe import build_transform
 from dcal.metrics.classification import compute_predictions
@@ -57,9 +57,11 @@ def explain_pictures(
     )
     for batch in read_batches(pictures, transform, batch_size=batch_size, problems=problems):
         images = batch["image"].to(device)
-        looking = compute_looking(model, images, num_blocks=None)
         depths = range(1, model.num_blocks + 1)
         rollouts = torch.stack([model.rollout(images, depth).float() for depth in depths], dim=1)
+        selection = rollouts[:, get_selection_depth(model) - 1]
+        chosen = model.choose_patches(selection.flatten(1), num_images=len(images)).cpu()
+        looking = Looking(rollouts[:, -1], selection, chosen, model.selects_patches)
         attention = model.class_attention(images).float()
         said = _predict(model, images)
         for position, row in enumerate(batch["row"].tolist()):

@@ -92,8 +92,8 @@ def export_model(model: DCAL, path: Path, form: Form) -> ExportedModel:
     """Write a model as a graph, and return what the graph computes, to compare it with.
 
     Raises:
-        ModuleNotFoundError: ONNX is asked for and not installed.
-        RuntimeError: The model cannot be exported; the message names why.
+        RuntimeError: ONNX is asked for and not installed, or the model cannot be exported; the
+            message names why.
     """
     exported = ExportedModel(model.cpu()).eval()
     if form is Form.ONNX:
@@ -111,10 +111,10 @@ def export_model(model: DCAL, path: Path, form: Form) -> ExportedModel:
 
 
 def require_onnx() -> None:
-    """Raise a ModuleNotFoundError that says what to install."""
+    """Raise a RuntimeError that says what to install."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
-            raise ModuleNotFoundError(
+            raise RuntimeError(
                 f"{name} is not installed, and ONNX needs it: pip install 'dcal[export]'"
             )
 

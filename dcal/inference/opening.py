@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -125,7 +126,8 @@ def _fetch_registered(name: str) -> Path:
     from dcal.tracking.models import download_registered, find_registered
 
     model = find_registered(name)
-    folder = work_root() / FETCHED / f"{model.name}-{model.version}"
+    digest = hashlib.sha256(model.source.encode()).hexdigest()[:12]
+    folder = work_root() / FETCHED / f"{model.name}-{model.version}-{digest}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with replace_folder(folder) as target:

@@ -19,6 +19,7 @@ from dcal.models.dcal import DCAL
 from dcal.training.branches import compute_embeddings, compute_probabilities
 
 TOLERANCE = 1e-4  # of a probability, or of an element of an embedding
+MOST_FLIPS = 0.01  # of the patches read: scores that a rounding could exchange
 _ROUNDS = 7
 
 
@@ -29,6 +30,11 @@ class Parity(NamedTuple):
     largest: float  # difference of any probability or element of an embedding
     changed: float  # share of pictures with another most probable class; 0 for embeddings
     flips: float  # share of chosen patches that the other one did not choose
+
+    @property
+    def is_same(self) -> bool:
+        """Say whether nothing differs but roundings, and what a few exchanged patches change."""
+        return self.flips <= MOST_FLIPS and (self.largest <= TOLERANCE or self.flips > 0)
 
     def describe(self, what: str) -> str:
         """Return it in a line."""

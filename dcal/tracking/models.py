@@ -36,6 +36,7 @@ class RegisteredModel(NamedTuple):
     name: str
     version: str
     run_id: str | None
+    source: str  # where MLflow keeps it; another one where the name was deleted and taken again
 
 
 def describe_model_file(path: str | Path) -> dict[str, str]:
@@ -96,7 +97,7 @@ def find_registered(name: str) -> RegisteredModel:
         return client.get_model_version(match["name"], match["version"])
 
     found = _ask(name, find)
-    return RegisteredModel(found.name, str(found.version), found.run_id or None)
+    return RegisteredModel(found.name, str(found.version), found.run_id or None, str(found.source))
 
 
 def download_registered(model: RegisteredModel, folder: Path) -> None:

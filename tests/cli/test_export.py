@@ -41,7 +41,9 @@ def test_it_says_how_the_file_compares_with_the_model(place: Path) -> None:
 def test_a_file_that_differs_is_not_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     said = export("--output", "a.pt2", status=1)
-    assert said.stderr.startswith("error: a.pt2: not written, because the exported model differs")
+    assert said.stderr.startswith(
+        "error: a.pt2: not written, because the exported model differs from"
+    )
     assert sorted(path.name for path in place.iterdir()) == [
         "model.json", "model.safetensors", "photos",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 
 from dcal.inference.export import ExportedModel, Form, export_model, open_exported
 from dcal.inference.opening import load_model
-from dcal.inference.parity import TOLERANCE, compare, make_pixels
+from dcal.inference.parity import TOLERANCE, Parity, compare, make_pixels
 from tests.inference.model_files import write_model
 
 SHAPES = ((1, 3, 16, 24), (3, 3, 33, 70), (2, 3, 100, 41), (1, 3, 1, 1))
@@ -67,6 +67,15 @@ def test_a_comparison_finds_a_model_that_is_another_one(model):
 
     other = compare(exported, run, pixels)
     assert other.graph.largest > TOLERANCE and other.graph.flips > 0
+    assert same.is_same and not other.graph.is_same
+
+
+@pytest.mark.parametrize(
+    ("largest", "flips", "is_same"),
+    [(1e-6, 0, True), (0.3, 0, False), (0.3, 0.005, True), (1e-6, 0.5, False), (0.3, 0.5, False)],
+)
+def test_a_few_exchanged_patches_are_forgiven_and_nothing_else(largest, flips, is_same):
+    assert Parity(8, largest, 0.0, flips).is_same == is_same
 
 
 @pytest.mark.parametrize(
