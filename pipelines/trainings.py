@@ -25,7 +25,7 @@ from dcal.models.dcal import DCAL
 from dcal.sentences import to_one_line
 from dcal.tracking import Environment, Tracker, start_run
 from dcal.training.callbacks import LogMetrics
-from dcal.training.checkpoints import CheckpointFolder, checkpoints_root
+from dcal.training.checkpoints import CheckpointFolder, checkpoints_root, list_folders
 from dcal.training.finite import TrainingBroken
 from dcal.training.fit import Outlets, TrainingResult, fit
 from dcal.training.resume import ShouldStop, TrainingStopped
@@ -94,6 +94,13 @@ def make_run_key(parent_key: str, job_name: str) -> str:
 def find_folder(fingerprint: str, run_key: str) -> CheckpointFolder:
     """Return the checkpoints of a training; those of stage train have no dash in their name."""
     return CheckpointFolder(checkpoints_root() / f"{fingerprint}-{run_key[:8]}")
+
+
+def free_checkpoints(run_key: str) -> None:
+    """Remove what a training left that has ended, unless another process is at it."""
+    for folder in list_folders():
+        if folder.path.name.endswith(f"-{run_key[:8]}") and not folder.is_held():
+            folder.remove_files()
 
 
 def train(

@@ -37,7 +37,7 @@ from pipelines.trainings import (
     Trained,
     Watch,
     build,
-    find_folder,
+    free_checkpoints,
     make_run_key,
     open_job_run,
     train,
@@ -126,7 +126,10 @@ def open_ablation(path: Path, *, should_stop: ShouldStop) -> Ablation:
 
 
 def settle_runs(ablation: Ablation) -> None:
-    """End the runs of trainings whose process was killed between its result and its last word."""
+    """Make good what a process left undone that was killed after the result of a training.
+
+    Its run in MLflow has its true state, and its checkpoints are freed.
+    """
     for cell in ablation.list_cells():
         kept = ablation.find(cell)
         run_key = make_run_key(ablation.ground.parent_key, cell.name)
@@ -134,12 +137,11 @@ def settle_runs(ablation: Ablation) -> None:
         if kept is None or said is None:
             continue  # not trained, or for another grid
         state: State = "failed" if kept.reason else "complete"
-        if said[0] == END_STATUS[state] and not find_spool(run_key).num_waiting:
-            continue  # said, and MLflow has it
-        tracker = open_job_run(_make_job(cell), ablation.ground, fingerprint=cell.fingerprint)
-        tracker.log_scores(kept.scores)
-        end_run(tracker, state, reason=kept.reason)
-        find_folder(cell.fingerprint, run_key).remove_files()
+        if said[0] != END_STATUS[state] or find_spool(run_key).num_waiting:
+            tracker = open_job_run(_make_job(cell), ablation.ground, fingerprint=cell.fingerprint)
+            tracker.log_scores(kept.scores)
+            end_run(tracker, state, reason=kept.reason)
+        free_checkpoints(run_key)
 
 
 def carry_out(ablation: Ablation, cell: Cell) -> Finished:

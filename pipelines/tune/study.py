@@ -14,7 +14,6 @@ from dcal.config import Config, load_config
 from dcal.data.datamodule import Loaders, open_pictures
 from dcal.tracking import Tracker, describe_environment, read_last_words
 from dcal.tracking.tracker import flatten_params
-from dcal.training.checkpoints import list_folders
 from dcal.training.fit import choose_scored_split
 from dcal.training.resume import ShouldStop
 from dcal.training.runtime import resolve_runtime
@@ -31,7 +30,16 @@ from dcal.tuning.study import find_study_key, open_study
 from pipelines.parent_run import track_parent
 from pipelines.run_states import END_STATUS, STATE_TAG, STATES, end_run
 from pipelines.train import SECTIONS, WITHOUT_EFFECT, compute_run_fingerprint
-from pipelines.trainings import Ground, Job, Watch, build, make_run_key, open_job_run, train
+from pipelines.trainings import (
+    Ground,
+    Job,
+    Watch,
+    build,
+    free_checkpoints,
+    make_run_key,
+    open_job_run,
+    train,
+)
 from pipelines.tune.trial import describe_trial, make_run_trial
 
 logger = logging.getLogger(__name__)
@@ -126,7 +134,7 @@ def settle_runs(search: Search) -> None:
                 job.config, data_digest=search.ground.pictures.report.digest
             )
             end_run(open_job_run(job, search.ground, fingerprint=fingerprint), state, reason=reason)
-        _free_checkpoints(run_key)
+        free_checkpoints(run_key)
 
 
 def run_final_round(search: Search) -> pd.DataFrame:
@@ -162,9 +170,3 @@ def _require_held_out(base: Config, loaders: Loaders) -> None:
             "dataset.val_ratio above 0 and train.selection to val or last; got "
             f"train.selection={base.train.selection}"
         )
-
-
-def _free_checkpoints(run_key: str) -> None:
-    for folder in list_folders():
-        if folder.path.name.endswith(f"-{run_key[:8]}") and not folder.is_held():
-            folder.remove_files()

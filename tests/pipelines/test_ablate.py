@@ -13,7 +13,7 @@ import yaml
 
 from dcal.ablation.grid import GridError
 from dcal.config import load_config
-from dcal.training.checkpoints import list_folders
+from dcal.training.checkpoints import CheckpointFolder, list_folders
 from pipelines import evaluate, train, trainings
 from pipelines.ablate import __main__ as ablate
 from pipelines.ablate import run as running
@@ -252,8 +252,11 @@ def test_hours_that_end_in_the_middle_of_a_training_end_the_grid_in_a_sentence(
         ablate.run(path)
 
 
-def test_a_kill_between_a_result_and_its_runs_end_is_made_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("owner", "step"), [(trainings, "end_run"), (CheckpointFolder, "remove_files")]
+)
+def test_a_kill_after_a_result_is_made_good(
+    owner: object, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = prepare(tmp_path, monkeypatch, vary={}, same_time=[], seeds=[0])
 
@@ -261,7 +264,7 @@ def test_a_kill_between_a_result_and_its_runs_end_is_made_good(
         raise KeyboardInterrupt("killed")
 
     with monkeypatch.context() as once:
-        once.setattr(trainings, "end_run", die)
+        once.setattr(owner, step, die)
         with pytest.raises(KeyboardInterrupt):
             ablate.run(path)
     names = note_trainings(monkeypatch)
