@@ -31,7 +31,7 @@ repro: setup ## run the pipeline of params.yaml: fetch, prepare, train, evaluate
 	@python -m pipelines.summary
 
 report: setup ## pages of a run: make report RUN=<experiment, commit, MLflow run id or fingerprint>
-	@python -m pipelines.report_run "$${RUN:-}" --pictures "$${PICTURES:-}"
+	@python -m pipelines.report_run "$${RUN:-}" --pictures "$${PICTURES:-}" --last "$${LAST:-5}"
 
 tune: setup ## search settings: make tune PLAN=architecture; see experiments/tune
 	@python -m pipelines.mend

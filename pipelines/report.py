@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from dcal.tracking import read_run_record
 from dcal.visual.report import ReportInputs, TrainingResults, render_notebook, render_report
 from pipelines.guard import leave_with_dvc
 from pipelines.notebook import CODE_ROOT, render_body, run_notebook
+from pipelines.run_history import NUM_COMPARED, find_past_runs
 from pipelines.stage import run_stage
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ def write_pages(
     *notebook_pages: Path,
     asks_for_pictures: bool = False,
     tells_of_grids: bool = False,
+    repository: Path = Path(),
+    num_compared: int = NUM_COMPARED,
 ) -> None:
     """Write the pages about what lies in the current directory; none where one cannot be made.
 
@@ -63,12 +67,18 @@ def write_pages(
         notebook_pages: Those of `RUN_NOTEBOOKS`, in their order.
         asks_for_pictures: Also of a data set whose pictures may not be passed on.
         tells_of_grids: Also the pages of `GRID_PAGES`.
+        repository: Whose commits hold the runs that this one is compared with.
+        num_compared: How many of them.
 
     Raises:
         FileNotFoundError: A stage has not run; the message names its file.
         RuntimeError: A notebook failed.
     """
     inputs = replace(read_inputs(), asks_for_pictures=asks_for_pictures)
+    if inputs.training is not None:
+        with chdir(repository):
+            past_runs = find_past_runs(inputs.training.run, num=num_compared)
+        inputs = replace(inputs, past_runs=past_runs)
     texts = {page: render_report(inputs)}
     for name, notebook_page in zip(RUN_NOTEBOOKS, notebook_pages, strict=True):
         texts[notebook_page] = render_notebook_page(inputs, name)

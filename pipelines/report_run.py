@@ -14,6 +14,7 @@ import typer
 
 from pipelines import report
 from pipelines.revision import check_out
+from pipelines.run_history import NUM_COMPARED
 from pipelines.runs import Run, RunError, find_run
 from pipelines.stage import run_command, run_stage
 
@@ -32,21 +33,31 @@ def main(
     pictures: Annotated[
         str, typer.Option(help="anything: show pictures that may not be passed on, for yourself")
     ] = "",
+    last: Annotated[
+        int, typer.Option(min=0, help="with how many of the last runs it is compared")
+    ] = NUM_COMPARED,
 ) -> None:
     """Write the pages of the workspace's run, or of the run that the name means."""
     # Otherwise SIGTERM would leave the other revision's files behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    is_plain = not run and not pictures
-    run_stage(report.main if is_plain else lambda: write_pages_of(run, bool(pictures)))
+    is_plain = not run and not pictures and last == NUM_COMPARED
+    run_stage(
+        report.main
+        if is_plain
+        else lambda: write_pages_of(run, asks_for_pictures=bool(pictures), num_compared=last)
+    )
 
 
-def write_pages_of(name: str, asks_for_pictures: bool = False) -> None:
+def write_pages_of(
+    name: str, *, asks_for_pictures: bool = False, num_compared: int = NUM_COMPARED
+) -> None:
     """Find a run, and show its files with the present code in reports/<name>*.html.
 
     Args:
         name: See `find_run`; empty = the workspace's.
         asks_for_pictures: Also of a data set whose pictures may not be passed on; such pages have
             names of their own, so that they are never taken for the stage's and pushed.
+        num_compared: How many of the last runs it is compared with.
 
     Raises:
         RunError: There is no such run, or it cannot be shown; one sentence.
@@ -55,9 +66,15 @@ def write_pages_of(name: str, asks_for_pictures: bool = False) -> None:
     run = find_run(name) if name else Run(None)
     suffix = "-with-pictures" if asks_for_pictures else ""
     pages = [path.resolve() for path in name_pages((name or "workspace") + suffix, run)]
+    repository = Path.cwd()
     with check_out(run) as folder, chdir(folder):
         try:
-            report.write_pages(*pages, asks_for_pictures=asks_for_pictures)
+            report.write_pages(
+                *pages,
+                asks_for_pictures=asks_for_pictures,
+                repository=repository,
+                num_compared=num_compared,
+            )
         except (KeyError, OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(

@@ -41,7 +41,7 @@ def draw_lists(
         scoring: The model, its pictures and its config.
         queries: predictions.parquet of the evaluate stage.
         lists: ranked_lists.csv of the evaluate stage.
-        folder: Gets a PNG for each of `TITLES` and index.csv; nothing but the latter where
+        folder: Gets a PNG and a CSV for each of `TITLES` and index.csv; only the latter where
             `rollout.num_images`, of which a list counts as four, is below that, and no `worst`
             where every query is answered perfectly.
         device: Where to run.
@@ -69,6 +69,7 @@ def draw_lists(
             if not len(positions):
                 continue
             table = select_queries(shown, queries, positions)
+            table.to_csv(target / f"{name}.csv", index=False)
             built = build_lists(table, query_root=root, gallery_root=root, notes=notes)
             if name == "looking":
                 transform = build_transform(scoring.model)

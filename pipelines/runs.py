@@ -34,6 +34,7 @@ class Run:
     fingerprint: str | None = None
     started: str = ""
     experiment: str | None = None
+    dataset: str | None = None  # its name
 
     @property
     def ids(self) -> list[str]:
@@ -90,20 +91,25 @@ def list_experiments() -> list[Run]:
     return runs
 
 
-def list_records() -> list[Run]:
-    """Return every commit that brought a run record, newest first, and the workspace last."""
-    commits = _git("log", "--all", "--format=%H", "--", RECORD).split()
+def list_records(*other_paths: str) -> list[Run]:
+    """Return every commit that brought a run record, newest first, and the workspace last.
+
+    Args:
+        other_paths: Commits that brought one of these beside an older record count, too.
+    """
+    commits = _git("log", "--all", "--format=%H", "--", RECORD, *other_paths).split()
     names = {entry.commit: entry.experiment for entry in list_experiments()}
-    runs = [_read_record(text, commit, names.get(commit)) for commit, text in _read_texts(commits)]
+    texts = read_texts(commits, RECORD)
+    runs = [_read_record(text, commit, names.get(commit)) for commit, text in texts]
     if Path(RECORD).is_file():
         runs.append(_read_record(Path(RECORD).read_text(encoding="utf-8"), None, None))
     return [run for run in runs if run is not None]
 
 
-def _read_texts(commits: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the record of each commit; one that deleted it has none."""
+def read_texts(commits: Sequence[str], path: str) -> Iterator[tuple[str, str]]:
+    """Yield each commit and its text of a file below the current directory; some have none."""
     prefix = _git("rev-parse", "--show-prefix").strip()
-    asked = "".join(f"{commit}:{prefix}{RECORD}\n" for commit in commits)
+    asked = "".join(f"{commit}:{prefix}{path}\n" for commit in commits)
     stream = _run_git("cat-file", "--batch", stdin=asked.encode())
     for commit in commits:
         head, _, stream = stream.partition(b"\n")
@@ -122,12 +128,14 @@ def _read_record(text: str, commit: str | None, experiment: str | None) -> Run |
     if not isinstance(record, dict):
         return None
     values = {key: record.get(key) for key in ("run_id", "fingerprint", "started")}
+    dataset = record.get("dataset")
     return Run(
         commit,
         run_id=values["run_id"],
         fingerprint=values["fingerprint"],
         started=values["started"] or "",
         experiment=experiment,
+        dataset=dataset.get("name") if isinstance(dataset, dict) else None,
     )
 
 

@@ -61,7 +61,7 @@ def list_panels(history: pd.DataFrame) -> list[CurvePanel]:
         ),
         CurvePanel("Learning rate", "learning rate", {"train/lr": "total"}, {}),
     ]
-    return [panel for panel in panels if not _select(history, panel).empty]
+    return [panel for panel in panels if not select_panel(history, panel).empty]
 
 
 def draw_curves(history: pd.DataFrame, panel: CurvePanel) -> Figure:
@@ -72,7 +72,7 @@ def draw_curves(history: pd.DataFrame, panel: CurvePanel) -> Figure:
     """
     import seaborn
 
-    curves = _select(history, panel)
+    curves = select_panel(history, panel)
     if curves.empty:
         raise ValueError(
             f"history: expected one of the columns {', '.join(panel.keys)}; "
@@ -112,7 +112,7 @@ def draw_curves(history: pd.DataFrame, panel: CurvePanel) -> Figure:
 def describe_curves(history: pd.DataFrame, panel: CurvePanel) -> str:
     """Say in words where each curve of a panel begins and ends."""
     parts = []
-    for (name, kind), points in _select(history, panel).groupby(["curve", "kind"], sort=False):
+    for (name, kind), points in select_panel(history, panel).groupby(["curve", "kind"], sort=False):
         label = _label(str(name), str(kind))
         first, last = points["value"].iloc[0], points["value"].iloc[-1]
         parts.append(f"{label} from {first:.3g} to {last:.3g}")
@@ -127,7 +127,8 @@ def _scored_keys(metric: str) -> dict[str, dict[str, str]]:
     return {split: _branch_keys(f"{split}/{{}}/{metric}") for split in _SPLIT_NAMES}
 
 
-def _select(history: pd.DataFrame, panel: CurvePanel) -> pd.DataFrame:
+def select_panel(history: pd.DataFrame, panel: CurvePanel) -> pd.DataFrame:
+    """Return a panel's points: step, curve, value, and kind, which is training or a split."""
     training = select_curves(history, panel.keys).assign(kind="training")
     parts = [training]
     for split, keys in panel.scored_keys.items():

@@ -71,6 +71,22 @@ def select_cmc(queries: pd.DataFrame, branch: str, *, max_rank: int) -> np.ndarr
     return compute_cmc(first.to_numpy(dtype=np.int64), max_rank=max_rank)
 
 
+def tabulate_cmc(queries: pd.DataFrame, *, num_gallery: int) -> pd.DataFrame:
+    """Return what `draw_cmc` draws: branch, rank, share of the valid queries."""
+    max_rank = min(MAX_SHOWN_RANK, num_gallery)
+    parts = [
+        pd.DataFrame(
+            {
+                "branch": branch,
+                "rank": range(1, max_rank + 1),
+                "share": select_cmc(queries, branch, max_rank=max_rank),
+            }
+        )
+        for branch in list_ranked_branches(queries)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def list_hardest_identities(identities: pd.DataFrame, *, branch: str) -> pd.DataFrame:
     """Return up to 30 identities of lowest mean AP, lowest first."""
     order = identities.sort_values([f"{branch}_mean_ap", "identity"], kind="stable")

@@ -19,6 +19,7 @@ COMMIT = "0123456789" * 4
 
 @dataclass
 class Inputs:
+    training: None = None
     asks_for_pictures: bool = False
 
 
@@ -97,7 +98,9 @@ def test_pages_with_pictures_that_may_not_be_passed_on_are_never_the_stages(
     monkeypatch.setattr(
         report,
         "write_pages",
-        lambda *pages, asks_for_pictures: asked.append(asks_for_pictures) or names.extend(pages),
+        lambda *pages, asks_for_pictures, **options: (
+            asked.append(asks_for_pictures) or names.extend(pages)
+        ),
     )
     names: list[Path] = []
     write_pages_of("", asks_for_pictures=True)

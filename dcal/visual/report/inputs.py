@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,20 @@ class TrainingResults:
 
 
 @dataclass(frozen=True)
+class PastRun:
+    """Another run of the same data set, as a commit holds it."""
+
+    run_id: str  # in MLflow; where it was not tracked, the fingerprint
+    fingerprint: str
+    started: str  # ISO 8601
+    experiment: str | None  # of DVC
+    data_digest: str
+    num_warnings: int
+    params: Mapping[str, str]  # dotted keys of params.yaml
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class ReportInputs:
     """One model's results.
 
@@ -47,6 +61,7 @@ class ReportInputs:
     gallery: pd.DataFrame  # index.csv of the rollout stage
     gallery_folder: Path
     pictures_root: Path
+    past_runs: Sequence[PastRun] = ()  # to compare with, the newest first
     asks_for_pictures: bool = False  # even of a data set whose pictures may not be passed on
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
+from dcal.visual.report.comparison import build_comparison
 from dcal.visual.report.facts import build_page, build_run
 from dcal.visual.report.inputs import ReportInputs
 from dcal.visual.report.next_steps import build_next_steps
@@ -40,6 +41,7 @@ def render_report(inputs: ReportInputs) -> str:
         **results,
         curves=build_curves(inputs),
         looking=build_looking(inputs),
+        comparison=build_comparison(inputs),
         run=build_run(inputs),
         next_steps=build_next_steps(inputs),
     )
@@ -58,12 +60,17 @@ def render_notebook(inputs: ReportInputs | None, *, title: str, body: str) -> st
 
 
 def _fill(name: str, **content: Any) -> str:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    folder = files(FOLDER)
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        loader=FunctionLoader(_read),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    template = environment.from_string(folder.joinpath(name).read_text(encoding="utf-8"))
-    css = folder.joinpath("report.css").read_text(encoding="utf-8")
-    return template.render(css=css, **content)
+    return environment.get_template(name).render(css=_read("report.css"), **content)
+
+
+def _read(name: str) -> str:
+    return files(FOLDER).joinpath(name).read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from dcal.data.index import list_cuts
 from dcal.inference.localization import SELECTION
 from dcal.visual.attention_maps import enlarge
 from dcal.visual.figures import image_to_uri
+from dcal.visual.report.attachments import attach_csv
 from dcal.visual.report.inputs import ReportInputs, format_blocks, format_name, format_percent
 from dcal.visual.report.ranking import LOOKING, build_figures
 
@@ -50,7 +51,8 @@ def build_pairs(inputs: ReportInputs) -> dict[str, Any] | None:
     note = f"Pairs that {inputs.main_name} mixes up most often on the test split."
     if not inputs.shows_pictures:
         note += " The data set may not be redistributed, so its pictures are not shown."
-    return {"rows": rows, "note": note}
+    every = find_confused_pairs(inputs.confusion, num_pairs=len(inputs.confusion))
+    return {"rows": rows, "note": note, "csv": attach_csv("confused_pairs.csv", every)}
 
 
 def build_looking(inputs: ReportInputs) -> dict[str, Any]:
@@ -80,7 +82,9 @@ def build_looking(inputs: ReportInputs) -> dict[str, Any]:
         "note": note,
         "rows": rows,
         "caption": caption,
+        "csv": attach_csv("localization.csv", inputs.localization) if rows else None,
         "gallery": items,
+        "gallery_csv": attach_csv("overlays.csv", inputs.gallery) if items else None,
         "gallery_note": "" if inputs.is_reid else _gallery_note(inputs, num_shown=len(items)),
         "figures": build_figures(inputs, (LOOKING,)) if inputs.is_reid else [],
     }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from dcal.visual.figures import BRANCH_NAMES, figure_to_svg, image_to_uri
@@ -16,7 +18,9 @@ from dcal.visual.ranking_curves import (
     draw_hardest_identities,
     list_hardest_identities,
     list_ranked_branches,
+    tabulate_cmc,
 )
+from dcal.visual.report.attachments import Attachment, attach_csv
 from dcal.visual.report.inputs import ReportInputs, format_counted, format_percent
 from dcal.visual.report.scores import describe_held_out, describe_selection, name_held_out
 
@@ -51,9 +55,20 @@ def build_figures(inputs: ReportInputs, names: tuple[str, ...]) -> list[dict[str
             uri = image_to_uri(pixels, quality=75)
             # Drawn at 150 dots an inch; a page has 96.
             figures.append(
-                {"uri": uri, "alt": alt, "width": width * 96 // 150, "height": height * 96 // 150}
+                {
+                    "uri": uri,
+                    "alt": alt,
+                    "width": width * 96 // 150,
+                    "height": height * 96 // 150,
+                    "csv": _attach_lists(inputs, row["name"]),
+                }
             )
     return figures
+
+
+def _attach_lists(inputs: ReportInputs, name: str) -> Attachment:
+    table = pd.read_csv(inputs.gallery_folder / f"{name}.csv")
+    return attach_csv(f"lists_{name}.csv", table)
 
 
 def _build_scores(inputs: ReportInputs) -> dict[str, Any]:
@@ -86,6 +101,7 @@ def _build_scores(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "note": describe_selection(inputs),
         "rows": rows,
+        "csv": attach_csv("scores.csv", _tabulate_scores(inputs.metrics, branches)),
         "held_out_heading": name_held_out(inputs, "mean AP") if has_held_out else "",
         "main": {
             "branch": main,
@@ -99,6 +115,20 @@ def _build_scores(inputs: ReportInputs) -> dict[str, Any]:
         },
         "caption": caption,
     }
+
+
+def _tabulate_scores(metrics: Mapping[str, float], branches: list[str]) -> pd.DataFrame:
+    """Return a row a branch, with every score of its own."""
+    rows = [
+        {"branch": branch}
+        | {
+            key.removeprefix(f"test/{branch}/"): value
+            for key, value in metrics.items()
+            if key.startswith(f"test/{branch}/")
+        }
+        for branch in branches
+    ]
+    return pd.DataFrame(rows)
 
 
 def _build_row(inputs: ReportInputs, branch: str, *, prefix: str = "") -> dict[str, Any]:
@@ -159,7 +189,14 @@ def _build_identities(inputs: ReportInputs) -> dict[str, Any]:
         draw_cmc(queries, num_gallery=num_gallery),
         description=describe_cmc(queries, num_gallery=num_gallery),
     )
-    return {"note": note, "bars": bars, "cmc": cmc}
+    curves = tabulate_cmc(queries, num_gallery=num_gallery)
+    return {
+        "note": note,
+        "bars": bars,
+        "bars_csv": attach_csv("identities.csv", table),
+        "cmc": cmc,
+        "cmc_csv": attach_csv("cmc.csv", curves),
+    }
 
 
 def _build_mix_ups(inputs: ReportInputs) -> dict[str, Any] | None:
@@ -171,4 +208,4 @@ def _build_mix_ups(inputs: ReportInputs) -> dict[str, Any] | None:
         "For how many queries of an identity this is the nearest wrong one, and how often it is "
         "nearer than every right picture. All are in results/evaluate/confusion.csv."
     )
-    return {"rows": rows, "note": note}
+    return {"rows": rows, "note": note, "csv": attach_csv("mix_ups.csv", inputs.confusion)}

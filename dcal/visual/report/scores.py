@@ -15,8 +15,9 @@ from dcal.visual.confusion import (
     draw_confusion,
     list_lowest_classes,
 )
-from dcal.visual.curves import describe_curves, draw_curves, list_panels
+from dcal.visual.curves import describe_curves, draw_curves, list_panels, select_panel
 from dcal.visual.figures import BRANCH_NAMES, figure_to_svg
+from dcal.visual.report.attachments import attach_csv
 from dcal.visual.report.inputs import ReportInputs, format_count, format_name, format_percent
 
 
@@ -33,6 +34,7 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "note": describe_selection(inputs),
         "rows": rows,
+        "csv": attach_csv("scores.csv", table.reset_index()),
         "main": {
             "branch": inputs.main_branch,
             "name": inputs.main_name,
@@ -103,7 +105,14 @@ def build_curves(inputs: ReportInputs) -> dict[str, Any] | None:
     for panel in list_panels(history):
         figure = draw_curves(history, panel)
         svg = figure_to_svg(figure, description=describe_curves(history, panel))
-        panels.append({"svg": svg, "caption": _CURVE_CAPTIONS.get(panel.title, "")})
+        name = f"{panel.title.lower().replace(' ', '_')}.csv"
+        panels.append(
+            {
+                "svg": svg,
+                "caption": _CURVE_CAPTIONS.get(panel.title, ""),
+                "csv": attach_csv(name, select_panel(history, panel)),
+            }
+        )
     note = (
         f"From results/train/history.csv, {format_count(len(history))} logged steps. Values "
         "of the training split are means over the steps since the last point, with augmentation."
@@ -141,7 +150,13 @@ def build_classes(inputs: ReportInputs) -> dict[str, Any]:
         description=f"Confusion matrix of {inputs.num_classes} classes, true classes in rows; the "
         "pairs most confused are listed below",
     )
-    return {"bars": bars, "matrix": matrix, "note": note}
+    return {
+        "bars": bars,
+        "bars_csv": attach_csv("classes.csv", inputs.classes),
+        "matrix": matrix,
+        "matrix_csv": attach_csv("confusion.csv", inputs.confusion),
+        "note": note,
+    }
 
 
 def _score_row(inputs: ReportInputs, branch: str, row: Any) -> dict[str, Any]:
