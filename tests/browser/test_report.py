@@ -26,7 +26,7 @@ WITHOUT_WORDS = """() => [
 STICKING_OUT = """() => {
   const right = document.documentElement.clientWidth
   return [...document.querySelectorAll("body *")]
-    .filter(element => !element.closest(".scroll, pre, .dense, .output_area, svg, details:not([open])"))
+    .filter(element => !element.closest(".scroll, pre, .dense, .output_area, svg"))
     .filter(element => element.getBoundingClientRect().right > right + 1)
     .map(element => element.outerHTML.slice(0, 120))
 }"""
@@ -48,9 +48,10 @@ LOW_CONTRAST = """() => {
     }
     return [255, 255, 255]
   }
+  const hasText = element => [...element.childNodes]
+    .some(node => node.nodeType === 3 && node.data.trim())
   return [...document.querySelectorAll("main *, header *, footer *")]
-    .filter(element => !element.closest("svg") && element.offsetParent)
-    .filter(element => [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
+    .filter(element => !element.closest("svg") && element.offsetParent && hasText(element))
     .map(element => {
       const pair = [light(parse(getComputedStyle(element).color)), light(ground(element))]
       const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)
