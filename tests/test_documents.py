@@ -104,7 +104,7 @@ def test_a_model_is_used_in_every_way(finished: Project, tmp_path: Path) -> None
         for command in CLI
     }
     told = {command.split()[1]: text for command, text in said.items()}  # the last of each
-    assert "0.000" in told["search"] and (project.folder / "found.png").is_file()
+    assert "0.000" in told["search"] and "<img" in (project.folder / "found.html").read_text()
     assert "other class 0.0%" in told["export"] and (project.folder / "model.onnx").is_file()
     assert "version 1 of birds, of run " in told["register"]
     answers = json.loads(told["predict"][told["predict"].index("{") :])["pictures"]

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcal.cli.terminal import (
+    ALLOW_PARTIAL_HELP,
     MODEL_HELP,
     choose_device,
+    end_where_left_out,
     require_parent,
     show_progress,
     speaking,
@@ -57,7 +59,7 @@ def embed(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures embedded at once.")] = 64,
     allow_partial: Annotated[
         bool,
-        typer.Option("--allow-partial", help="Leave out pictures that cannot be decoded."),
+        typer.Option("--allow-partial", help=ALLOW_PARTIAL_HELP),
     ] = False,
     drop_removed: Annotated[
         bool,
@@ -74,6 +76,8 @@ def embed(
 
     Run it again after adding pictures, or after an interruption: only new and changed ones are
     embedded. A gallery is of one model; another one, or one with other settings, is refused.
+    Pictures that cannot be decoded are named and left out, and the status is then 1; the rest is
+    done.
 
     Example: dcal embed runs/train/model.safetensors photos --output photos.gallery
     """
@@ -87,7 +91,7 @@ def embed(
             branch=None if branch is None else branch.value,
             flip=flip,
             batch_size=batch_size,
-            allow_partial=allow_partial,
+            allow_partial=True,  # the status tells of it
             drop_removed=drop_removed,
             moved=moved,
         )
@@ -98,6 +102,7 @@ def embed(
                 device=choose_device(device), on_progress=report,
             )  # fmt: skip
         _tell(summary, time.perf_counter() - started, is_dropped=drop_removed)
+    end_where_left_out(len(summary.left_out), is_allowed=allow_partial)
 
 
 def _tell(summary: BuildSummary, seconds: float, *, is_dropped: bool) -> None:

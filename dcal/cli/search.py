@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dcal.cli.embed import DeviceName
-from dcal.cli.terminal import PICTURES_HELP, choose_device, require_parent, show_progress, speaking
+from dcal.cli.terminal import (
+    ALLOW_PARTIAL_HELP,
+    PICTURES_HELP,
+    choose_device,
+    end_where_left_out,
+    require_parent,
+    show_progress,
+    speaking,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,14 +29,23 @@ _GOOD_RECALL = 0.95
 
 
 def search(
-    gallery: Annotated[Path, typer.Argument(help="What dcal embed wrote.")],
+    gallery: Annotated[
+        Path,
+        typer.Argument(
+            help="What dcal embed wrote; or a folder of pictures, which --model then embeds for "
+            "this one search."
+        ),
+    ],
     query: Annotated[
         list[str],
         typer.Argument(help=PICTURES_HELP),
     ],
     model: Annotated[
         str | None,
-        typer.Option(help="The model that wrote the gallery. Default: where it was then."),
+        typer.Option(
+            help="The model that wrote the gallery (default: where it was then), or that embeds "
+            "the folder."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Answers for each query.")] = 10,
     output: Annotated[
@@ -38,6 +55,13 @@ def search(
     picture: Annotated[
         Path | None,
         typer.Option(help=f"Draw the first {_MAX_DRAWN} queries beside their answers (.png)."),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page (.html) of the queries and their answers, with small copies of the "
+            "pictures in it: for whoever it may be sent to."
+        ),
     ] = None,
     exact: Annotated[
         bool | None,
@@ -49,7 +73,7 @@ def search(
     ] = None,
     allow_partial: Annotated[
         bool,
-        typer.Option("--allow-partial", help="Leave out queries that cannot be decoded."),
+        typer.Option("--allow-partial", help=ALLOW_PARTIAL_HELP),
     ] = False,
     device: Annotated[
         DeviceName, typer.Option(help="auto takes a GPU where there is one.")
@@ -58,32 +82,46 @@ def search(
     """Find the pictures of GALLERY that look most like each QUERY.
 
     The distance is the squared Euclidean one between embeddings: 0 for the same picture, 2 for
-    unrelated ones, 4 at most; the cosine is 1 less half of it.
+    unrelated ones, 4 at most; the cosine is 1 less half of it. Pictures that cannot be decoded are
+    named and left out, and the status is then 1; the rest is done.
 
-    Example: dcal search photos.gallery new.jpg --picture found.png
+    Example: dcal search photos.gallery new.jpg --page found.html
     """
     with speaking():
         require_parent(output, option="--output")
         require_parent(picture, option="--picture")
+        require_parent(page, option="--page")
+        _require_html(page)
 
+        from dcal.inference.folder_gallery import open_place
         from dcal.inference.gallery_search import list_queries, search_gallery
         from dcal.inference.opening import find_model
 
         if picture is not None:
             _require_drawable(picture)
         queries = list_queries(query)
-        with show_progress() as report:
+        options: dict[str, Any] = {
+            "model_path": None if model is None else find_model(model),
+            "device": choose_device(device),
+            "allow_partial": True,  # the status tells of it
+        }
+        with (
+            show_progress() as report,
+            open_place(gallery, on_progress=report, **options) as (place, embedded),
+        ):
             result = search_gallery(
-                gallery, queries, device=choose_device(device), num=top,
-                model_path=None if model is None else find_model(model),
+                place, queries, num=top, on_progress=report, **options,
                 method="auto" if exact is None else "exact" if exact else "approximate",
-                allow_partial=allow_partial, on_progress=report,
             )  # fmt: skip
         _tell(result, num_shown=len(queries) if output is None else _MAX_SHOWN)
         if output is not None:
             _write_csv(output, result)
         if picture is not None:
             _draw(picture, result)
+        if page is not None:
+            _write_page(page, result, name=gallery.name)
+    num_left_out = len(result.left_out) + (len(embedded.left_out) if embedded else 0)
+    end_where_left_out(num_left_out, is_allowed=allow_partial)
 
 
 def _tell(result: SearchResult, *, num_shown: int) -> None:
@@ -138,6 +176,30 @@ def _write_csv(path: Path, result: SearchResult) -> None:
     with write_atomically(path) as temporary:
         result.table.to_csv(temporary, index=False, float_format="%.6f")
     typer.echo(f"{path}: {len(result.table)} answers")
+
+
+def _require_html(path: Path | None) -> None:
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{path}: expected a name that ends in .html, as --page is a page")
+
+
+def _write_page(path: Path, result: SearchResult, *, name: str) -> None:
+    from dcal.paths import write_atomically
+    from dcal.visual.report import render_search
+
+    card, num = result.gallery.card, result.table["query"].nunique()
+    asked = "1 query" if num == 1 else f"{num} queries"
+    how = "exactly" if result.recall is None else f"approximately, recall {result.recall:.1%}"
+    text = render_search(
+        result.table,
+        pictures_folder=result.gallery.pictures_folder,
+        title=f"Nearest pictures of {name}",
+        lead=f"{asked} among {len(result.gallery)} pictures, by branch {card.branch} of "
+        f"{result.gallery.model_path.name}, searched {how}.",
+    )
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    typer.echo(f"{path} ({len(text.encode()) / 1e6:.1f} MB): open it in a browser")
 
 
 def _require_drawable(path: Path) -> None:

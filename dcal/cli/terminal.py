@@ -23,6 +23,7 @@ MODEL_HELP = (
     "model such as models:/birds@champion."
 )
 PICTURES_HELP = "Pictures, folders of pictures, or patterns such as 'photos/*.jpg'."
+ALLOW_PARTIAL_HELP = "Status 0 even where pictures that cannot be decoded were left out."
 _MAX_NAMED = 20
 _GOES_ON = "nothing half-written is left, and the same command goes on"
 
@@ -102,6 +103,17 @@ def name_left_out(sentences: list[str], *, num_pictures: int) -> None:
     typer.echo(
         f"error: {len(sentences)} of {num_pictures} pictures were passed over:\n  {lines}", err=True
     )
+
+
+def end_where_left_out(num: int, *, is_allowed: bool) -> None:
+    """End with status 1 where pictures were left out, which a warning has named, unless allowed."""
+    if num and not is_allowed:
+        typer.echo(
+            f"error: pictures left out, named above: {num}; the rest is done (--allow-partial "
+            "takes that for success)",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def choose_device(name: str) -> torch.device:

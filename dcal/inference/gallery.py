@@ -79,6 +79,11 @@ def save_gallery(gallery: Gallery) -> None:
         write_json(target / _CARD, gallery.card.model_dump(mode="json"))
 
 
+def is_gallery(place: Path) -> bool:
+    """Say whether a gallery was written there."""
+    return (place / _CARD).is_file()
+
+
 def read_gallery(place: str | Path, *, recipe: Recipe | None = None) -> Gallery:
     """Read what `save_gallery` wrote.
 
@@ -91,7 +96,7 @@ def read_gallery(place: str | Path, *, recipe: Recipe | None = None) -> Gallery:
         ValueError: It is damaged, or of another recipe.
     """
     place = Path(place)
-    if not (place / _CARD).is_file():
+    if not is_gallery(place):
         raise FileNotFoundError(
             f"{place}: no gallery there (no {_CARD}); make one with: "
             f"dcal embed MODEL FOLDER --output {place}"
@@ -123,7 +128,7 @@ def require_place(place: Path) -> None:
             f"{place}: a mount point, which cannot be replaced as a gallery is when it is written; "
             "give a folder inside it as --output"
         )
-    if not os.path.lexists(place) or (place / _CARD).is_file():
+    if not os.path.lexists(place) or is_gallery(place):
         return
     if place.is_dir() and not any(place.iterdir()):
         return

@@ -22,6 +22,7 @@ from dcal.inference.features import Features
 from dcal.inference.gallery import (
     Gallery,
     GalleryCard,
+    is_gallery,
     read_gallery,
     relative_to_place,
     require_place,
@@ -81,7 +82,7 @@ def embed_folder(
     place, folder = Path(place), Path(folder)
     require_place(place)
     model, transform, recipe = open_embedder(model_path, flip=options.flip)
-    older = read_gallery(place, recipe=recipe) if (place / "gallery.json").is_file() else None
+    older = read_gallery(place, recipe=recipe) if is_gallery(place) else None
     branch = _choose_branch(options.branch, older, model)
     _require_same_folder(older, folder, options)
     plan = make_plan(

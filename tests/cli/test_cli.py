@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -124,14 +125,14 @@ def test_a_model_may_be_given_and_another_one_is_refused(place: Path) -> None:
     [
         (["search", "nothing", "photos"], "error: nothing: no gallery there (no gallery.json); "),
         (["search", "g", "no.png"], "error: no.png: expected a picture or a folder; there is none"),
-        (["search", "g", "bad.png"], "error: queries: 1 of 1 pictures cannot be used; remove or"),
+        (["search", "g", "photos", "--page", "a.png"], "error: a.png: expected a name that ends "),
+        (["search", "photos", "photos"], "error: photos: expected a gallery; it is a folder witho"),
         (["search", "g", "photos", "--picture", "a.gif"], "error: a.gif: expected a name that en"),
         (["embed", "no.safetensors", "photos", "--output", "h"], "error: no.safetensors: expec"),
         (["embed", "model.safetensors", "no", "--output", "h"], "error: no: expected a folder of"),
         (["embed", "model.safetensors", "empty", "--output", "h"], "error: empty: expected at le"),
         (["embed", "model.safetensors", "photos", "--output", "photos"], "error: photos: expect"),
         (["embed", "model.safetensors", "photos", "--output", "g", "--flip"], "error: g: written"),
-        (["embed", "model.safetensors", "damaged", "--output", "h"], "error: damaged: 1 of 2 pi"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_1(
@@ -139,9 +140,6 @@ def test_a_mistake_is_one_sentence_and_status_1(
 ) -> None:
     embed()
     (place / "empty").mkdir()
-    (place / "bad.png").write_bytes(b"no picture")
-    write_picture(place / "damaged" / "1.png", seed=1)
-    (place / "damaged" / "2.png").write_bytes(b"no picture")
     result = run(*arguments, status=1)
     assert result.stderr.startswith(sentence)
     assert len(result.stderr.splitlines()) == 1
@@ -154,6 +152,7 @@ def test_a_mistake_is_one_sentence_and_status_1(
         (["embed", "model.safetensors", "photos", "--output", "new/deep/g"], "--output"),
         (["search", "g", "photos", "--output", "new/deep/g"], "--output"),
         (["search", "g", "photos", "--picture", "new/deep/g"], "--picture"),
+        (["search", "g", "photos", "--page", "new/deep/g"], "--page"),
     ],
 )
 def test_an_output_makes_no_folder_to_lie_in(
@@ -171,7 +170,14 @@ def test_left_out_and_removed_pictures_are_told(place: Path) -> None:
         write_picture(place / "own" / f"{number}.png", seed=number)
     (place / "own" / "3.png").write_bytes(b"no picture")
     arguments = ("embed", "model.safetensors", "own", "--output", "h")
+    result = run(*arguments, status=1)  # what can be embedded is
+    assert result.stdout.startswith("h: 2 pictures")
+    assert result.stderr.endswith(
+        "error: pictures left out, named above: 1; the rest is done (--allow-partial takes that "
+        "for success)\n"
+    )
     result = run(*arguments, "--allow-partial")
+    assert result.stdout.startswith("h: 2 pictures") and "error" not in result.stderr
     assert "left out, because they cannot be decoded: 1\n" in result.stdout
     assert "warning: own: 1 of 3 pictures cannot be used and are left out: own/3.png" in (
         result.stderr
@@ -185,7 +191,7 @@ def test_left_out_and_removed_pictures_are_told(place: Path) -> None:
     assert said.startswith("h: 1 pictures")
 
 
-def test_search_names_all_damaged_queries_and_leaves_them_out_where_that_is_allowed(
+def test_search_names_all_damaged_queries_and_leaves_them_out(
     place: Path,
 ) -> None:
     embed()
@@ -193,15 +199,11 @@ def test_search_names_all_damaged_queries_and_leaves_them_out_where_that_is_allo
         (place / "own" / "deep").mkdir(parents=True, exist_ok=True)
         (place / "own" / "deep" / f"{number}.png").write_bytes(b"no picture")
     write_picture(place / "own" / "3.png", seed=3)
-    said = run("search", "g", "own", "photos", status=1).stderr
-    assert said.startswith(
-        "error: queries: 2 of 8 pictures cannot be used; remove or replace them, or leave them "
-        "out with --allow-partial: own/deep/1.png: cannot be decoded ("
-    )
-    assert "; own/deep/2.png: cannot be decoded (" in said and len(said.splitlines()) == 1
-    result = run(
-        "search", "g", "own", "photos", "--top", "1", "--output", "a.csv", "--allow-partial"
-    )
+    arguments = ("search", "g", "own", "photos", "--top", "1", "--output", "a.csv")
+    said = run(*arguments, status=1).stderr
+    assert "; own/deep/2.png: cannot be decoded (" in said and len(said.splitlines()) == 2
+    assert "error: pictures left out, named above: 2; the rest is done" in said
+    result = run(*arguments, "--allow-partial")
     assert "warning: queries: 2 of 8 pictures cannot be used and are left out: own/deep/1" in (
         result.stderr
     )
@@ -211,6 +213,43 @@ def test_search_names_all_damaged_queries_and_leaves_them_out_where_that_is_allo
         f"photos/picture [{number}].png" for number in range(5)
     ]
     assert table["name"].tolist()[1:] == [f"picture [{number}].png" for number in range(5)]
+
+
+def test_queries_of_which_none_can_be_decoded_are_a_mistake(place: Path) -> None:
+    embed()
+    (place / "bad.png").write_bytes(b"no picture")
+    said = run("search", "g", "bad.png", status=1).stderr
+    assert said.splitlines()[-1] == "error: queries: none of the 1 pictures can be decoded"
+
+
+def test_a_folder_is_searched_as_its_gallery_would_be(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "temporary"))
+    embed()
+    (place / "own").mkdir()
+    for path in (place / "photos").iterdir():
+        (place / "own" / path.name).symlink_to(path)
+    (place / "own" / "bad.png").write_bytes(b"no picture")
+    write_picture(place / "new.png", seed=9)
+    run("search", "g", "new.png", "--output", "a.csv")
+    options = ("--model", "model.safetensors", "--output", "b.csv", "--page", "b.html")
+    before = set(place.iterdir())
+    said = run("search", "own", "new.png", *options, status=1)
+    assert (
+        "warning: own: 1 of 6 pictures cannot be used and are left out: own/bad.png" in said.stderr
+    )
+    assert said.stderr.endswith(
+        "error: pictures left out, named above: 1; the rest is done (--allow-partial takes that "
+        "for success)\n"
+    )
+    assert (place / "a.csv").read_bytes() == (place / "b.csv").read_bytes()
+    assert set(place.iterdir()) - before == {place / "b.csv", place / "b.html"}
+    page = (place / "b.html").read_text()
+    assert "Nearest pictures of own" in page and page.count("<img") == 6
+    assert "1 query among 5 pictures, by branch both of model.safetensors, searched exactly" in page
+    assert not list((place / "temporary").iterdir())
 
 
 def test_a_gallery_picture_that_is_gone_does_not_keep_the_others_from_being_drawn(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from typing import Any
-
 from dcal.visual.report.comparison import build_comparison
 from dcal.visual.report.facts import build_page, build_run
 from dcal.visual.report.inputs import ReportInputs
@@ -12,8 +9,7 @@ from dcal.visual.report.next_steps import build_next_steps
 from dcal.visual.report.pictures import build_looking, build_pairs
 from dcal.visual.report.ranking import build_ranking
 from dcal.visual.report.scores import build_classes, build_curves, build_scores
-
-FOLDER = "dcal.visual.report"
+from dcal.visual.report.templates import fill
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -25,7 +21,7 @@ def render_report(inputs: ReportInputs) -> str:
     """
     if inputs.is_reid:
         sections = build_ranking(inputs)
-        results = {"ranking": _fill("ranking.html", **sections), "has_pairs": sections["pairs"]}
+        results = {"ranking": fill("ranking.html", **sections), "has_pairs": sections["pairs"]}
     else:
         pairs = build_pairs(inputs)
         results = {
@@ -35,7 +31,7 @@ def render_report(inputs: ReportInputs) -> str:
             "pairs": pairs,
             "has_pairs": pairs,
         }
-    return _fill(
+    return fill(
         "report.html",
         page=build_page(inputs),
         **results,
@@ -56,21 +52,4 @@ def render_notebook(inputs: ReportInputs | None, *, title: str, body: str) -> st
         body: HTML without styles.
     """
     page = build_page(inputs) if inputs else {"title": "DCAL Workbench", "tags": []}
-    return _fill("notebook.html", page=page, title=title, body=body)
-
-
-def _fill(name: str, **content: Any) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        autoescape=True,
-        loader=FunctionLoader(_read),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name).render(css=_read("report.css"), **content)
-
-
-def _read(name: str) -> str:
-    return files(FOLDER).joinpath(name).read_text(encoding="utf-8")
+    return fill("notebook.html", page=page, title=title, body=body)

@@ -5,23 +5,19 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from dcal.analysis.tables import find_confused_pairs
-from dcal.data.images import load_image
 from dcal.data.index import list_cuts
 from dcal.inference.localization import SELECTION
-from dcal.visual.attention_maps import enlarge
-from dcal.visual.figures import image_to_uri
 from dcal.visual.report.attachments import attach_csv
 from dcal.visual.report.inputs import ReportInputs, format_blocks, format_name, format_percent
 from dcal.visual.report.ranking import LOOKING, build_figures
+from dcal.visual.thumbnails import THUMBNAIL_SIDE, make_thumbnail
 
 NUM_PAIRS = 6
 NUM_GALLERY = 16  # more would make the page slow on a phone
-THUMBNAIL_SIDE = 160
 
 SCORE_NAMES = {
     "pointing_game": "pointing game: peak on a part",
@@ -116,11 +112,9 @@ def _build_sides(inputs: ReportInputs, pair: dict[Any, Any]) -> list[dict[str, A
 
 
 def _build_thumbnail(inputs: ReportInputs, path: str, cut: int, *, alt: str) -> dict[str, Any]:
-    image = load_image(inputs.pictures_root / path, cut_bottom=cut)
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-    pixels = enlarge(np.asarray(image), longer_side=THUMBNAIL_SIDE)
-    height = round(THUMBNAIL_SIDE * pixels.shape[0] / pixels.shape[1])
-    return {"uri": image_to_uri(pixels, quality=78), "alt": alt, "height": height}
+    made = make_thumbnail(inputs.pictures_root / path, cut_bottom=cut)
+    height = round(THUMBNAIL_SIDE * made.height / made.width)
+    return {"uri": made.uri, "alt": alt, "height": height}
 
 
 def _build_looking_row(row: dict[Any, Any]) -> dict[str, Any]:
