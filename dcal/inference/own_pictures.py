@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -22,6 +22,13 @@ logger = logging.getLogger(__name__)
 
 _HIDDEN_PREFIXES = (".", "__MACOSX")
 _MAX_NAMED = 20
+MAX_STRETCH = 3.0  # of a picture's shape; 16:9 into a square is 1.8
+
+
+class _Loaded(NamedTuple):
+    image: Tensor  # as the model takes it
+    size: tuple[int, int]  # (width, height) of the file
+    stretch: float  # how many times, at least 1, resizing makes it wider or narrower
 
 
 def list_pictures(folder: str | Path) -> pd.DataFrame:
@@ -136,7 +143,8 @@ def read_batches(
 ) -> Iterator[dict[str, Any]]:
     """Yield batches of `image` and `row`, the position among `paths`; nothing is dropped.
 
-    The next batch is decoded while the caller works on this one.
+    The next batch is decoded while the caller works on this one. Pictures whose shape resizing
+    changes more than threefold, such as panoramas, are named in a warning at the end.
 
     Args:
         paths: The pictures.
@@ -152,23 +160,45 @@ def read_batches(
     # Threads are enough: Pillow lets go of the interpreter while it works.
     with ThreadPoolExecutor() as pool:
 
-        def submit(start: int) -> list[Future[Tensor]]:
+        def submit(start: int) -> list[Future[_Loaded]]:
             batch = paths[start : start + batch_size]
             return [pool.submit(_load, path, transform) for path in batch]
 
+        squeezed: list[str] = []
         following = submit(0)
         for start in starts:
             batch, following = following, submit(start + batch_size)
-            images = _collect(batch, start, problems)
-            if images:
-                stacked = torch.stack(list(images.values()))
-                yield {"image": stacked, "row": torch.tensor(list(images))}
+            loaded = _collect(batch, start, problems)
+            squeezed += [
+                f"{paths[row]} ({one.size[0]} x {one.size[1]})"
+                for row, one in loaded.items()
+                if one.stretch > MAX_STRETCH
+            ]
+            if loaded:
+                stacked = torch.stack([one.image for one in loaded.values()])
+                yield {"image": stacked, "row": torch.tensor(list(loaded))}
+        _warn_of_squeezed(squeezed, transform)
+
+
+def _warn_of_squeezed(squeezed: Sequence[str], transform: Transform) -> None:
+    if not squeezed:
+        return
+    height, width = transform.resize
+    more = f" and {len(squeezed) - _MAX_NAMED} more" if len(squeezed) > _MAX_NAMED else ""
+    logger.warning(
+        "squeezed more than threefold to %d x %d, the model's shape, so that what it says of them "
+        "means little (crop them first): %s%s",
+        width,
+        height,
+        ", ".join(squeezed[:_MAX_NAMED]),
+        more,
+    )
 
 
 def _collect(
-    batch: Sequence[Future[Tensor]], start: int, problems: dict[int, str] | None
-) -> dict[int, Tensor]:
-    images: dict[int, Tensor] = {}
+    batch: Sequence[Future[_Loaded]], start: int, problems: dict[int, str] | None
+) -> dict[int, _Loaded]:
+    images: dict[int, _Loaded] = {}
     for row, future in enumerate(batch, start):
         try:
             images[row] = future.result()
@@ -179,8 +209,11 @@ def _collect(
     return images
 
 
-def _load(path: Path, transform: Transform) -> Tensor:
-    return transform(transform.load(path))
+def _load(path: Path, transform: Transform) -> _Loaded:
+    image = transform.load(path)
+    width, height = image.size
+    change = width / height * transform.resize[0] / transform.resize[1]
+    return _Loaded(transform(image), (width, height), max(change, 1 / change))
 
 
 def _describe(path: Path, folder: Path) -> tuple[str, int, int]:
