@@ -6,7 +6,6 @@ import base64
 import io
 import logging
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -20,6 +19,7 @@ import dcal
 from dcal.models.build import load_model
 from dcal.models.dcal import DCAL
 from dcal.serving.pictures import DATA_URL
+from dcal.serving.quiet import quiet_mlflow
 from dcal.tracking.answers import describe_failure
 from dcal.tracking.store import connect, find_experiment, find_tracking_uri
 
@@ -64,9 +64,7 @@ def register_model(path: Path, name: str, *, alias: str | None, run_id: str | No
     if run_id is not None and not _is_known(client, run_id):
         run_id = None
     mlflow.set_tracking_uri(find_tracking_uri())
-    with _writing_to(client, model, run_id, name) as written, warnings.catch_warnings():
-        # MLflow advises against Any; the elements may be three things.
-        warnings.filterwarnings("ignore", message=".*Any type hint")
+    with quiet_mlflow(), _writing_to(client, model, run_id, name) as written:
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(CODE),
@@ -76,7 +74,7 @@ def register_model(path: Path, name: str, *, alias: str | None, run_id: str | No
             input_example=_build_example(model),
             metadata={"dcal": dcal.__version__, "fingerprint": model.card.get("fingerprint")},
         )
-    version = mlflow.register_model(logged.model_uri, name).version
+        version = mlflow.register_model(logged.model_uri, name).version
     if alias:
         client.set_registered_model_alias(name, alias, version)
     return Registered(name, str(version), written)

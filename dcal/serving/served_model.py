@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-with warnings.catch_warnings():
-    # MLflow advises against Any, and checks elements against anything else; these may be three.
-    warnings.filterwarnings("ignore", message=".*Any type hint")
+from dcal.serving.quiet import quiet_mlflow
+
+with quiet_mlflow():
 
     class ServedModel(PythonModel):
         """DCAL behind MLflow's `predict`.

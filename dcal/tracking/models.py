@@ -105,14 +105,18 @@ def download_registered(model: RegisteredModel, folder: Path) -> None:
     from mlflow.artifacts import download_artifacts
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # Not the code, which lies beside: the one that runs here is used.
-    uri = f"models:/{model.name}/{model.version}/artifacts"
-    _ask(
-        uri,
-        lambda _: download_artifacts(
-            artifact_uri=uri, dst_path=str(folder), tracking_uri=find_tracking_uri()
-        ),
-    )
+
+    def download(client: MlflowClient) -> None:
+        # By models:/ it would be looked for in the registry of the process, which is none of ours.
+        place = client.get_model_version_download_uri(model.name, model.version)
+        # Not the code, which lies beside: the one that runs here is used.
+        download_artifacts(
+            artifact_uri=f"{place}/artifacts",
+            dst_path=str(folder),
+            tracking_uri=find_tracking_uri(),
+        )
+
+    _ask(f"models:/{model.name}/{model.version}", download)
 
 
 def _ask(what: str, question: Any) -> Any:

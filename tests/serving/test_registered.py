@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,8 @@ from dcal.inference.opening import find_model, load_model
 from dcal.serving import predictor
 from dcal.serving.pictures import DATA_URL
 from dcal.serving.registration import register_model
+from dcal.tracking.store import connect
+from tests.project import ROOT
 from tests.serving.conftest import Registry
 
 
@@ -96,6 +102,29 @@ def test_a_registered_model_opens_by_name_and_version(registry: Registry) -> Non
         assert all((found[key] == own[key]).all() for key in own)
     with pytest.raises(ValueError, match="models:/shapes@other: sqlite:///mlflow.db has none"):
         find_model("models:/shapes@other")
+
+
+def test_a_registered_model_opens_in_a_process_that_knows_nothing_of_mlflow(
+    registry: Registry, tmp_path: Path
+) -> None:
+    # Where something set MLflow's own address before, another registry would be found by chance.
+    code = "import dcal; print(dcal.load_model('models:/shapes@champion').card['class_names'])"
+    environment = {**os.environ, "DCAL_WORK_ROOT": str(registry.root), "PYTHONPATH": str(ROOT)}
+    told = subprocess.check_output(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, text=True
+    )
+    assert told.startswith("['one', ") and list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_was_deleted_from_the_registry_is_named(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_model(registry.root / "model.safetensors", "gone", alias="champion", run_id=None)
+    assert find_model("models:/gone@champion").is_file()  # and kept for the next time
+    connect().delete_registered_model("gone")
+    for name in ("models:/gone@champion", "models:/gone/1"):
+        with pytest.raises(ValueError, match=f"{name}: sqlite:///mlflow.db has none; make ui"):
+            find_model(name)
 
 
 @pytest.mark.parametrize(
