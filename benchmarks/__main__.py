@@ -9,9 +9,10 @@ rollout     its forms (`benchmarks.rollout`)
 growth      with the picture and the batch (`benchmarks.growth`)
 ranking     Market-1501's size, one round (`benchmarks.ranking` measures more)
 loading     drawn pictures, two rounds (`benchmarks.loading` measures more)
+commands    what a user waits for: start-up, predictions, the report, ONNX (`benchmarks.commands`)
 
-Each writes `results/benchmarks/<part>.json`, the last two `short_<part>.json`. Half an hour on
-two cores; nothing else should run beside it.
+Each writes `results/benchmarks/<part>.json`, ranking and loading `short_<part>.json`. Half an hour
+on two cores; nothing else should run beside it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "growth": (),
     "ranking": ("--jobs", "market_floor"),
     "loading": ("--rounds", "2", "--wait-rounds", "1"),
+    "commands": (),
 }
 SHORT = ("ranking", "loading")
 BY_ROUNDS = ("step", "profile", "inference", "rollout")

@@ -35,7 +35,7 @@ def test_all_parts_run_and_write_where_they_do_not_meet(
     assert len({command[4] for command in commands}) == len(suite.PARTS)
     assert [("--rounds", "3") == tuple(command[-2:]) for command in commands] == [
         *(True, True, True, True),
-        *(False, False, False),
+        *(False, False, False, False),
     ]
     assert "DeiT-Tiny, beside plain timm" in capsys.readouterr().out
 
