@@ -16,11 +16,8 @@
 
 # %%
 # %matplotlib inline
-import os
-
 from IPython.display import Markdown, display
 
-from dcal import load_config
 from dcal.analysis.data_counts import (
     count_camera_pairs,
     count_cameras,
@@ -39,6 +36,7 @@ from dcal.analysis.data_texts import (
 )
 from dcal.analysis.examples import choose_across_cameras, choose_examples
 from dcal.analysis.picture_sizes import describe_sizes, find_input_size
+from dcal.analysis.project import open_project
 from dcal.data.index import read_index
 from dcal.data.raw import raw_root
 from dcal.paths import index_folder
@@ -53,8 +51,7 @@ num_groups = 4  # classes or identities to look at
 num_pictures = 3  # of each, of train and as many of test
 
 # %%
-os.chdir(project)
-config = load_config("params.yaml")
+config = open_project(project)
 table, report = read_index(index_folder(config.dataset.name))
 data = DataSet(table, report, config)
 display(Markdown(quote(tell_contents(data))))
