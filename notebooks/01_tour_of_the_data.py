@@ -24,7 +24,7 @@ from dcal.analysis.data_counts import (
     count_splits,
     summarise_groups,
 )
-from dcal.analysis.data_findings import DataSet, find_misleading
+from dcal.analysis.data_findings import find_misleading, open_data_set
 from dcal.analysis.data_texts import (
     format_sizes,
     format_table,
@@ -37,9 +37,7 @@ from dcal.analysis.data_texts import (
 from dcal.analysis.examples import choose_across_cameras, choose_examples
 from dcal.analysis.picture_sizes import describe_sizes, find_input_size
 from dcal.analysis.project import open_project
-from dcal.data.index import read_index
 from dcal.data.raw import raw_root
-from dcal.paths import index_folder
 from dcal.visual.data_tour import describe_balance, draw_balance, draw_camera_pairs, draw_sizes
 from dcal.visual.examples import draw_examples
 from dcal.visual.notebook_figures import DescribedFigure
@@ -52,8 +50,8 @@ num_pictures = 3  # of each, of train and as many of test
 
 # %%
 config = open_project(project)
-table, report = read_index(index_folder(config.dataset.name))
-data = DataSet(table, report, config)
+data = open_data_set(config)
+table, report = data.table, data.report
 display(Markdown(quote(tell_contents(data))))
 
 # %% [markdown]
