@@ -43,7 +43,7 @@ def tabulate_cameras(asked: pd.DataFrame) -> pd.DataFrame:
 
 def format_confusions(confusions: pd.DataFrame, *, num: int) -> pd.DataFrame:
     """Return the commonest mix-ups of `build_confusions` for a reader, a row a pair."""
-    shown = confusions.head(num)
+    shown = confusions.head(num).set_index("identity")
     table = pd.DataFrame(
         {
             "taken for": shown["wrong_identity"],
@@ -52,7 +52,7 @@ def format_confusions(confusions: pd.DataFrame, *, num: int) -> pd.DataFrame:
             "smallest distance": shown["distance"].map("{:.3f}".format),
         }
     )
-    return table.set_index(shown["identity"].array).rename_axis(index=None, columns="identity")
+    return table.rename_axis(index=None, columns="identity")
 
 
 def tell_errors(confusions: pd.DataFrame, shares: pd.DataFrame, *, num_queries: int) -> str:
