@@ -41,8 +41,8 @@ def main(
     typer.echo(f"lab: http://{HOST}:{port} (Ctrl-C twice stops it)")
     if not has_display(os.environ):
         typer.echo(
-            "lab: no display here, so no browser is opened: open the address with the token below "
-            "in one; on another machine, through ssh -N -L "
+            "lab: no display here, so no browser is opened: open the address with a token that "
+            "follows; from another machine after ssh -N -L "
             f"{port}:{HOST}:{port} and this machine's name"
         )
     sys.stdout.flush()
@@ -63,6 +63,8 @@ def build_command(port: int, *, has_display: bool, more: Sequence[str] = ()) -> 
         # Another port than the one asked for would be told among its log.
         "ServerApp.port_retries": 0,
         "ServerApp.root_dir": NOTEBOOKS,
+        # Other users of the machine can reach a kernel's ports.
+        "KernelManager.transport_encryption": "auto",
         # The environment is that of requirements.lock.
         "LabApp.extension_manager": "readonly",
         # The address is told all the same.
@@ -106,7 +108,9 @@ def build_workspace(names: Sequence[str]) -> dict[str, Any]:
         "dock": {"type": "tab-area", "currentIndex": 0, "widgets": list(tabs)},
         "current": next(iter(tabs), None),
     }
-    return {"data": {"layout-restorer:data": {"main": main}} | tabs, "metadata": {"id": "default"}}
+    left = {"collapsed": False, "current": "filebrowser", "widgets": ["filebrowser"]}
+    layout = {"main": main, "left": left, "relativeSizes": [0.18, 0.82, 0]}
+    return {"data": {"layout-restorer:data": layout} | tabs, "metadata": {"id": "default"}}
 
 
 if __name__ == "__main__":

@@ -88,12 +88,12 @@ def open_ranking(config: Config) -> Ranking:
             f"got one of kind {dataset.kind}; set project to one of Re-ID, or make one: "
             "python -m pipelines.compose preset=reid, then dvc repro"
         )
-    pictures = open_pictures(dataset)
     if not FEATURES.is_file():
         raise FileNotFoundError(
             f"{FEATURES}: expected the embeddings of the evaluate stage, found no such file; run: "
             "dvc repro evaluate"
         )
+    pictures = open_pictures(dataset)
     features = read_test_features(FEATURES, pictures)
     results = rank_branches(features, config.evaluate)
     return Ranking(features, results, config.evaluate, pictures.root)
