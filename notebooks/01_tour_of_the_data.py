@@ -34,12 +34,18 @@ from dcal.analysis.data_texts import (
     tell_contents,
     tell_findings,
 )
-from dcal.analysis.examples import choose_across_cameras, choose_examples
+from dcal.analysis.examples import choose_all_examples
 from dcal.analysis.picture_sizes import describe_sizes, find_input_size
 from dcal.analysis.project import open_project
 from dcal.data.raw import raw_root
-from dcal.visual.data_tour import describe_balance, draw_balance, draw_camera_pairs, draw_sizes
-from dcal.visual.examples import draw_examples
+from dcal.visual.data_tour import (
+    describe_balance,
+    describe_sizes_drawn,
+    draw_balance,
+    draw_camera_pairs,
+    draw_sizes,
+)
+from dcal.visual.examples import describe_examples, draw_examples
 from dcal.visual.notebook_figures import DescribedFigure
 
 # %% tags=["parameters"]
@@ -67,12 +73,10 @@ display(format_table(count_splits(table, kind=report.kind)))
 
 # %%
 balance = summarise_groups(data.counts)
-has_cameras = bool(table["camera"].notna().any())
-columns = ["pictures", "cameras"] if data.is_reid and has_cameras else ["pictures"]
-figure = draw_balance(data.counts, of=data.groups, columns=columns)
+figure = draw_balance(data.counts, of=data.groups, columns=data.counted)
 display(DescribedFigure(figure, describe_balance(balance, of=data.groups)))
 display(Markdown(f"Pictures of each {data.group}:"), format_table(balance))
-if "cameras" in columns:
+if "cameras" in data.counted:
     seen = summarise_groups(data.counts, column="cameras")
     display(Markdown("Cameras that saw each:"), format_table(seen))
 
@@ -80,7 +84,7 @@ if "cameras" in columns:
 # ## Cameras
 
 # %%
-if has_cameras:
+if data.has_cameras:
     display(format_table(count_cameras(table)))
 pairs = count_camera_pairs(table)
 if data.is_reid and not pairs.empty:
@@ -91,7 +95,7 @@ if data.is_reid and not pairs.empty:
         ),
         DescribedFigure(draw_camera_pairs(pairs), "Right pairs by query and gallery camera"),
     )
-if not has_cameras:
+if not data.has_cameras:
     display(Markdown("No camera is known." if data.is_reid else "Cameras are of Re-ID alone."))
 
 # %% [markdown]
@@ -104,8 +108,7 @@ if not has_cameras:
 # %%
 size = find_input_size(config, is_train=False)
 display(format_sizes(describe_sizes(table, config)))
-said = f"Width by height of all pictures, and their shapes, beside {size.width} x {size.height}"
-display(DescribedFigure(draw_sizes(table, size), said))
+display(DescribedFigure(draw_sizes(table, size), describe_sizes_drawn(size)))
 
 # %% [markdown]
 # ## Examples
@@ -115,12 +118,9 @@ display(DescribedFigure(draw_sizes(table, size), said))
 
 # %%
 if show_pictures:
-    examples = choose_examples(data, num_groups=num_groups, num_pictures=num_pictures)
-    across = choose_across_cameras(data, num_pictures=2 * num_pictures) if data.is_reid else None
-    examples += [across] if across else []
+    examples = choose_all_examples(data, num_groups=num_groups, num_pictures=num_pictures)
     figure = draw_examples(examples, root=raw_root(config.dataset), part_names=report.part_names)
-    said = "Pictures of " + "; ".join(example.title for example in examples)
-    display(DescribedFigure(figure, said))
+    display(DescribedFigure(figure, describe_examples(examples)))
 else:
     display(Markdown("These pictures may not be passed on: the rest stands without them."))
 

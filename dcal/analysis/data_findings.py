@@ -73,6 +73,16 @@ class DataSet:
         """Return what several are called."""
         return GROUP_NAMES[self.report.kind][1]
 
+    @property
+    def has_cameras(self) -> bool:
+        """Say whether the camera of any picture is known."""
+        return bool(self.table["camera"].notna().any())
+
+    @property
+    def counted(self) -> list[str]:
+        """Return the columns of `counts` that say something of this data set."""
+        return ["pictures", "cameras"] if self.is_reid and self.has_cameras else ["pictures"]
+
     @cached_property
     def counts(self) -> pd.DataFrame:
         """Return the table of `count_groups`."""
