@@ -90,8 +90,9 @@ ui: setup ## MLflow's pages on http://127.0.0.1:5000, or make ui PORT=5001
 sync: setup ## send to MLflow what runs said while it could not be reached
 	@python -m pipelines.sync $(ARGS)
 
-lab: setup ## JupyterLab
-	@jupyter lab --ip 127.0.0.1 $(ARGS)
+lab: PORT := 8888
+lab: setup ## the notebooks in JupyterLab on http://127.0.0.1:8888, or make lab PORT=8889
+	@python -m pipelines.lab --port $(PORT) $(ARGS)
 
 compose: setup ## write params.yaml: make compose ARGS="preset=smoke model.top_r=0.2"
 	@python -m pipelines.compose $(ARGS)

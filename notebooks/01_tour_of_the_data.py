@@ -3,7 +3,7 @@
 #   jupytext:
 #     formats: py:percent
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -16,18 +16,15 @@
 
 # %%
 # %matplotlib inline
-import os
-
 from IPython.display import Markdown, display
 
-from dcal import load_config
 from dcal.analysis.data_counts import (
     count_camera_pairs,
     count_cameras,
     count_splits,
     summarise_groups,
 )
-from dcal.analysis.data_findings import DataSet, find_misleading
+from dcal.analysis.data_findings import find_misleading, open_data_set
 from dcal.analysis.data_texts import (
     format_sizes,
     format_table,
@@ -37,13 +34,18 @@ from dcal.analysis.data_texts import (
     tell_contents,
     tell_findings,
 )
-from dcal.analysis.examples import choose_across_cameras, choose_examples
+from dcal.analysis.examples import choose_all_examples
 from dcal.analysis.picture_sizes import describe_sizes, find_input_size
-from dcal.data.index import read_index
+from dcal.analysis.project import open_project
 from dcal.data.raw import raw_root
-from dcal.paths import index_folder
-from dcal.visual.data_tour import describe_balance, draw_balance, draw_camera_pairs, draw_sizes
-from dcal.visual.examples import draw_examples
+from dcal.visual.data_tour import (
+    describe_balance,
+    describe_sizes_drawn,
+    draw_balance,
+    draw_camera_pairs,
+    draw_sizes,
+)
+from dcal.visual.examples import describe_examples, draw_examples
 from dcal.visual.notebook_figures import DescribedFigure
 
 # %% tags=["parameters"]
@@ -53,10 +55,9 @@ num_groups = 4  # classes or identities to look at
 num_pictures = 3  # of each, of train and as many of test
 
 # %%
-os.chdir(project)
-config = load_config("params.yaml")
-table, report = read_index(index_folder(config.dataset.name))
-data = DataSet(table, report, config)
+config = open_project(project)
+data = open_data_set(config)
+table, report = data.table, data.report
 display(Markdown(quote(tell_contents(data))))
 
 # %% [markdown]
@@ -72,12 +73,10 @@ display(format_table(count_splits(table, kind=report.kind)))
 
 # %%
 balance = summarise_groups(data.counts)
-has_cameras = bool(table["camera"].notna().any())
-columns = ["pictures", "cameras"] if data.is_reid and has_cameras else ["pictures"]
-figure = draw_balance(data.counts, of=data.groups, columns=columns)
+figure = draw_balance(data.counts, of=data.groups, columns=data.counted)
 display(DescribedFigure(figure, describe_balance(balance, of=data.groups)))
 display(Markdown(f"Pictures of each {data.group}:"), format_table(balance))
-if "cameras" in columns:
+if "cameras" in data.counted:
     seen = summarise_groups(data.counts, column="cameras")
     display(Markdown("Cameras that saw each:"), format_table(seen))
 
@@ -85,7 +84,7 @@ if "cameras" in columns:
 # ## Cameras
 
 # %%
-if has_cameras:
+if data.has_cameras:
     display(format_table(count_cameras(table)))
 pairs = count_camera_pairs(table)
 if data.is_reid and not pairs.empty:
@@ -96,7 +95,7 @@ if data.is_reid and not pairs.empty:
         ),
         DescribedFigure(draw_camera_pairs(pairs), "Right pairs by query and gallery camera"),
     )
-if not has_cameras:
+if not data.has_cameras:
     display(Markdown("No camera is known." if data.is_reid else "Cameras are of Re-ID alone."))
 
 # %% [markdown]
@@ -109,8 +108,7 @@ if not has_cameras:
 # %%
 size = find_input_size(config, is_train=False)
 display(format_sizes(describe_sizes(table, config)))
-said = f"Width by height of all pictures, and their shapes, beside {size.width} x {size.height}"
-display(DescribedFigure(draw_sizes(table, size), said))
+display(DescribedFigure(draw_sizes(table, size), describe_sizes_drawn(size)))
 
 # %% [markdown]
 # ## Examples
@@ -120,12 +118,9 @@ display(DescribedFigure(draw_sizes(table, size), said))
 
 # %%
 if show_pictures:
-    examples = choose_examples(data, num_groups=num_groups, num_pictures=num_pictures)
-    across = choose_across_cameras(data, num_pictures=2 * num_pictures) if data.is_reid else None
-    examples += [across] if across else []
+    examples = choose_all_examples(data, num_groups=num_groups, num_pictures=num_pictures)
     figure = draw_examples(examples, root=raw_root(config.dataset), part_names=report.part_names)
-    said = "Pictures of " + "; ".join(example.title for example in examples)
-    display(DescribedFigure(figure, said))
+    display(DescribedFigure(figure, describe_examples(examples)))
 else:
     display(Markdown("These pictures may not be passed on: the rest stands without them."))
 

@@ -3,7 +3,7 @@
 #   jupytext:
 #     formats: py:percent
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -18,13 +18,11 @@
 
 # %%
 # %matplotlib inline
-import os
-
 from IPython.display import Markdown, display
 
-from dcal import load_config
 from dcal.analysis.ablation_texts import describe, warn_of_other_data
 from dcal.analysis.generalisation import compare_over_epochs
+from dcal.analysis.project import open_project
 from dcal.analysis.regularisation import (
     compare_pairs,
     compare_seconds,
@@ -36,13 +34,9 @@ from dcal.analysis.regularisation_texts import (
     format_loss_weights,
     format_pair,
     format_seconds,
-    tell_convergence,
-    tell_loss_weights,
-    tell_regularisation,
-    tell_seconds,
+    tell_pwca,
 )
-from dcal.visual.ablations import draw_bands, draw_differences
-from dcal.visual.figures import BRANCH_COLOURS
+from dcal.visual.ablations import draw_bands, draw_differences, draw_loss_weights
 from dcal.visual.notebook_figures import DescribedFigure
 
 # %% tags=["parameters"]
@@ -51,12 +45,8 @@ show_pictures = True  # no picture of the data set is shown here in any case
 root = "results/ablate"  # below the project
 
 # %%
-os.chdir(project)
-config = load_config("params.yaml")
+config = open_project(project)
 grids, left_out = read_pwca_grids(root)
-tables = {grid.name: compare_pairs(grid) for grid in grids}
-if not grids:
-    display(Markdown(f"No grid in {root} has arms that differ by PWCA alone: `make ablate`."))
 for name, reason in left_out.items():
     display(Markdown(f"Grid {name} is not asked: {reason}."))
 
@@ -106,8 +96,9 @@ for grid in grids:
 # %%
 for grid in grids:
     display(Markdown(f"### {grid.name}"))
+    table = compare_pairs(grid)
     for pair in grid.pairs:
-        display(format_pair(tables[grid.name], pair))
+        display(format_pair(table, pair))
 
 # %% [markdown]
 # ## What it costs
@@ -130,30 +121,16 @@ factors = {}
 for grid in grids:
     weights = select_loss_weights(grid.ablation.curves, grid.arms)
     factors[grid.name] = measure_loss_weights(weights)
-    panels = [(arm, of) for arm, of in weights.groupby("arm", sort=False)]
-    branches = [branch for branch in BRANCH_COLOURS if branch in set(weights["branch"])]
     display(Markdown(f"### {grid.name}"))
-    if panels:
-        learned = draw_bands(panels, lines=branches, by="branch", y_label="w")
+    if weights.empty:
+        display(Markdown("The weights of the losses are fixed."))
+    else:
+        learned = draw_loss_weights(weights)
         display(DescribedFigure(learned, "w of each branch over epochs, by arm"))
         display(format_loss_weights(factors[grid.name]))
-    else:
-        display(Markdown("The weights of the losses are fixed."))
 
 # %% [markdown]
 # ## Answer
 
 # %%
-answers = [
-    f"- {grid.name}, {sentence}"
-    for grid in grids
-    for pair in grid.pairs
-    for sentence in (
-        tell_regularisation(tables[grid.name], pair),
-        tell_convergence(tables[grid.name], pair),
-        tell_seconds(compare_seconds(grid), pair),
-        tell_loss_weights(factors[grid.name], pair),
-    )
-    if sentence
-]
-display(Markdown("\n".join(answers) or f"Nothing to compare in {root} yet: run `make ablate`."))
+display(Markdown(tell_pwca(grids, factors, root)))

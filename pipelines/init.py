@@ -42,12 +42,12 @@ def main(
             sys.exit(f"init: {name} has no database ({describe_failure(error)})")
 
 
-def check_port(port: int, *, target: str) -> None:
+def check_port(port: int, *, target: str, speaker: str = "init") -> None:
     """Exit with one sentence where another process listens on a port of this machine."""
     if not is_free(port):
         other = next((near for near in range(port + 1, 65536) if is_free(near)), 5001)
         sys.exit(
-            f"init: port {port} of {HOST} is in use by another process; choose another one: "
+            f"{speaker}: port {port} of {HOST} is in use by another process; choose another one: "
             f"make {target} PORT={other}"
         )
 

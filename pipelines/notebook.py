@@ -94,18 +94,24 @@ def render_body(notebook: NotebookNode) -> str:
     return body
 
 
+def build_kernel_environment() -> dict[str, str]:
+    """Return the variables by which a kernel imports this project from `CODE_ROOT`."""
+    paths = filter(None, (str(CODE_ROOT), os.environ.get("PYTHONPATH")))
+    return {
+        "PYTHONPATH": os.pathsep.join(paths),
+        # A library misses what draws progress bars in a notebook; a page has no use for them.
+        "PYTHONWARNINGS": "ignore:IProgress not found",
+    }
+
+
 @contextmanager
 def _environment_of_kernel() -> Iterator[dict[str, str]]:
     """Let a kernel started inside import this project from `CODE_ROOT`; yield how to talk to it.
 
     What it keeps goes to a temporary folder, and start-up files of the user's are not run.
     """
-    paths = filter(None, (str(CODE_ROOT), os.environ.get("PYTHONPATH")))
     with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
-        wanted = {
-            "PYTHONPATH": os.pathsep.join(paths),
-            # A library misses what draws progress bars in a notebook; a page has no use for them.
-            "PYTHONWARNINGS": "ignore:IProgress not found",
+        wanted = build_kernel_environment() | {
             "JUPYTER_RUNTIME_DIR": folder,
             "IPYTHONDIR": folder,
         }

@@ -12,13 +12,11 @@ import torch
 from dcal.analysis.tables import flatten_localization, summarise_localization
 from dcal.config import Config, load_config
 from dcal.data.partial import label_partial
-from dcal.data.transforms import build_test_transform
-from dcal.inference.localization import score_looking
-from dcal.inference.parts import PartMasks
+from dcal.inference.localization import compute_tolerance, score_looking
+from dcal.inference.parts import PartMasks, build_part_masks
 from dcal.inference.scoring import (
     Scoring,
     build_scoring_loader,
-    get_normalisation,
     name_command,
     open_scoring,
     read_predictions,
@@ -50,7 +48,7 @@ def main() -> None:
     predictions = read_predictions(
         "runs/evaluate/predictions.parquet", command=name_command(config, "evaluate")
     )
-    masks = build_masks(scoring)
+    masks = build_part_masks(scoring)
     if config.dataset.kind == "reid":
         lists = read_lists(command=name_command(config, "evaluate"))
         table = draw_lists(scoring, predictions, lists, GALLERY, device=device)
@@ -83,14 +81,6 @@ def read_lists(*, command: str) -> pd.DataFrame:
     return pd.read_csv(LISTS)
 
 
-def build_masks(scoring: Scoring) -> PartMasks:
-    """Return what gives each picture's parts in the pixels of the model's input."""
-    mean, std = get_normalisation(scoring.model)
-    image_size = scoring.config.model.image_size
-    transform = build_test_transform(scoring.config.transforms, image_size, mean=mean, std=std)
-    return PartMasks(scoring.pictures, transform)
-
-
 def score(
     scoring: Scoring, masks: PartMasks, *, device: torch.device
 ) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -120,13 +110,6 @@ def score(
 
 
 _SCORED_CHOICE = 1001  # a spawn key of its own keeps this choice apart from others of the seed
-
-
-def compute_tolerance(scoring: Scoring) -> float:
-    """Return half a patch in pixels of the model's input: a rollout cannot point more finely."""
-    height, width = scoring.config.model.image_size
-    rows, columns = scoring.model.grid_size
-    return min(height / rows, width / columns) / 2
 
 
 def track(config: Config, metrics: dict[str, float], *, names: list[str]) -> None:

@@ -30,8 +30,8 @@ ANSWERS = {
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
 
 
-def test_there_are_notebooks() -> None:
-    assert NOTEBOOKS
+def test_there_are_five_notebooks() -> None:
+    assert [path.stem for path in NOTEBOOKS] == sorted(ANSWERS) and len(ANSWERS) == 5
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -52,6 +52,79 @@ def test_a_notebook_runs_and_ends_with_its_answer(
     notebook = run_notebook(path, {"project": str(project.folder)})
     said = notebook.cells[-1].outputs[-1].data["text/markdown"]
     assert all(words in said for words in expected)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [output["text"] for output in outputs if output.get("name") == "stderr"] == []
+    page = render_body(notebook)
+    assert page.count("<img") == page.count("alt=") and "No description" not in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["02_rollout", "04_ranking_and_errors"])
+def test_a_notebook_that_may_show_no_pictures_ends_with_the_same_answer(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    pipeline, expected = ANSWERS[name]
+    project: Project = request.getfixturevalue(pipeline)
+    parameters = {"project": str(project.folder), "show_pictures": False}
+    notebook = run_notebook(ROOT / f"notebooks/{name}.py", parameters)
+    assert all(words in notebook.cells[-1].outputs[-1].data["text/markdown"] for words in expected)
+
+
+# What a parameter may name that holds nothing: the notebook, its settings, what it says last.
+EMPTY = {
+    "no index": (
+        "01_tour_of_the_data",
+        {},
+        "FileNotFoundError: data set birds: expected the index of the prepare stage, found none in "
+        "this project; run: dvc repro prepare",
+    ),
+    "no model": (
+        "02_rollout",
+        {},
+        "FileNotFoundError: runs/train/model.safetensors: expected the model of the train stage, "
+        "found no such file; run: dvc repro",
+    ),
+    "no embeddings": (
+        "04_ranking_and_errors",
+        {"name": "vehicles", "kind": "reid"},
+        "FileNotFoundError: runs/evaluate/features.safetensors: expected the embeddings of the "
+        "evaluate stage, found no such file; run: dvc repro evaluate",
+    ),
+    "no Re-ID": (
+        "04_ranking_and_errors",
+        {},
+        "ValueError: dataset.name birds: expected a Re-ID data set, whose pictures are ranked; got "
+        "one of kind fgvc; set project to one of Re-ID, or make one: python -m pipelines.compose "
+        "preset=reid, then dvc repro",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", EMPTY)
+def test_a_project_without_results_is_one_sentence(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, own, message = EMPTY[case]
+    monkeypatch.chdir(tmp_path)
+    train = {"images_per_identity": 2} if own else {}
+    write_params(make_config(dataset={**PARAMS["dataset"], "name": "birds", **own}, train=train))
+    path = ROOT / f"notebooks/{name}.py"
+    with pytest.raises(RuntimeError) as failed:
+        run_notebook(path, {"project": str(tmp_path)})
+    assert str(failed.value) == f"{path}: a cell failed: {message}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["03_pwca_as_regulariser", "05_ablations"])
+def test_a_folder_without_grids_is_one_sentence_in_the_place_of_the_answer(
+    name: str, grids: Path
+) -> None:
+    parameters = {"project": str(grids), "root": "results/gone"}
+    notebook = run_notebook(ROOT / f"notebooks/{name}.py", parameters)
+    said = notebook.cells[-1].outputs[-1].data["text/markdown"]
+    assert "in results/gone" in said and "found no such folder; run `make ablate`" in said
+    assert "\n" not in said
 
 
 @pytest.fixture

@@ -43,6 +43,12 @@ class Ablation(NamedTuple):
         return [str(arm) for arm in self.trainings["arm"].unique()]
 
     @property
+    def score_rows(self) -> list[tuple[str, str]]:
+        """Return arm and branch of each row of the score that counts, in the table's order."""
+        rows = self.table[self.table["metric"] == self.score]
+        return list(zip(rows["arm"].astype(str), rows["branch"].astype(str), strict=True))
+
+    @property
     def main_rows(self) -> pd.DataFrame:
         """Return a row an arm: the score that counts, by the branch that stands for the arm."""
         rows = self.table[self.table["metric"] == self.score]

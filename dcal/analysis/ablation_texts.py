@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -47,6 +49,11 @@ def warn_of_other_data(ablation: Ablation, name: str) -> str:
     return f"**This grid is of another data set, {of}, than params.yaml, which has {name}.**"
 
 
+def tell_settings(ablation: Ablation) -> str:
+    """Return `list_settings` as a list in Markdown."""
+    return "\n".join(f"- `{line}`" for line in list_settings(ablation))
+
+
 def list_settings(ablation: Ablation) -> list[str]:
     """Return a line an arm: what it has otherwise than the baseline."""
     lines = []
@@ -88,6 +95,66 @@ def format_cost(cost: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
         }
     )
     return shown.rename_axis("arm")
+
+
+def tell_runs(ablation: Ablation, runs: Mapping[str, str]) -> str:
+    """Return a sentence on how many trainings of a grid have a run in MLflow.
+
+    Args:
+        ablation: Of a grid.
+        runs: Of `dcal.tracking.find_runs`: MLflow's id by fingerprint.
+    """
+    fingerprints = ablation.trainings["fingerprint"]
+    num = int(fingerprints.isin(list(runs)).sum())
+    where = ", each below the run of the grid that asked for it first" if num else ""
+    return (
+        f"{ablation.head['grid']}: {num} of {len(fingerprints)} trainings are in the MLflow of "
+        f"this place{where}."
+    )
+
+
+def format_runs(ablation: Ablation, runs: Mapping[str, str]) -> pd.DataFrame:
+    """Return the first letters of each run's id for a reader: a row an arm, a column a seed.
+
+    Arguments are those of `tell_runs`. The table is empty where no training has a run.
+    """
+    ids = ablation.trainings["fingerprint"].map({key: run[:8] for key, run in runs.items()})
+    known = ablation.trainings.assign(run=ids).dropna(subset="run")
+    table = known.pivot(index="arm", columns="seed", values="run").fillna("")
+    return table.reindex([arm for arm in ablation.arms if arm in table.index])
+
+
+def tell_grids(ablations: Sequence[Ablation], left_out: Mapping[str, str], root: str) -> str:
+    """Return the answer: what differs in which grid, or that there is none and what to do.
+
+    Args:
+        ablations: The grids of a folder.
+        left_out: By name why others of it cannot be read.
+        root: The folder.
+    """
+    answers = [
+        f"- {ablation.head['grid']}, {line}"
+        for ablation in ablations
+        for line in (*tell_differences(ablation), tell_other_scores(ablation))
+        if line
+    ]
+    if not ablations:
+        return tell_no_grid(left_out, root)
+    return "Points of the score that counts, less the baseline:\n\n" + "\n".join(answers)
+
+
+def tell_no_grid(left_out: Mapping[str, str], root: str) -> str:
+    """Return a sentence on a folder without a grid to ask; arguments as of `tell_grids`."""
+    if left_out:
+        return (
+            f"No grid to compare: expected one in {root} that can be read, found "
+            f"{len(left_out)} that cannot, for the reasons above."
+        )
+    found = "none" if Path(root).is_dir() else "no such folder"
+    return (
+        f"No grid was run here: expected folders of grids in {root}, found {found}; run "
+        "`make ablate`, or set root to a folder that has some."
+    )
 
 
 def tell_differences(ablation: Ablation) -> list[str]:

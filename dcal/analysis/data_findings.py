@@ -34,7 +34,8 @@ from dcal.analysis.picture_sizes import (
 )
 from dcal.analysis.tables import compute_wilson_interval
 from dcal.config import Config
-from dcal.data.index import IndexReport
+from dcal.data.index import IndexReport, read_index
+from dcal.paths import index_folder
 
 UNEVEN = 3  # times as many pictures in the largest class as in the smallest
 UNCERTAIN = 0.02  # half of a score's 95 % interval
@@ -72,6 +73,16 @@ class DataSet:
         """Return what several are called."""
         return GROUP_NAMES[self.report.kind][1]
 
+    @property
+    def has_cameras(self) -> bool:
+        """Say whether the camera of any picture is known."""
+        return bool(self.table["camera"].notna().any())
+
+    @property
+    def counted(self) -> list[str]:
+        """Return the columns of `counts` that say something of this data set."""
+        return ["pictures", "cameras"] if self.is_reid and self.has_cameras else ["pictures"]
+
     @cached_property
     def counts(self) -> pd.DataFrame:
         """Return the table of `count_groups`."""
@@ -85,6 +96,22 @@ class DataSet:
     def select(self, split: str) -> pd.DataFrame:
         """Return a split's pictures."""
         return self.table[self.table["split"] == split]
+
+
+def open_data_set(config: Config) -> DataSet:
+    """Read the index that `prepare` wrote in the current directory.
+
+    Raises:
+        FileNotFoundError: There is none; the message names the command.
+        ValueError: It is damaged, or of another version.
+    """
+    folder = index_folder(config.dataset.name)
+    if not (folder / "index.parquet").is_file():
+        raise FileNotFoundError(
+            f"data set {config.dataset.name}: expected the index of the prepare stage, found none "
+            "in this project; run: dvc repro prepare"
+        )
+    return DataSet(*read_index(folder), config)
 
 
 def find_misleading(data: DataSet) -> list[Finding]:

@@ -20,6 +20,15 @@ class Example(NamedTuple):
     captions: list[str]  # one a picture
 
 
+def choose_all_examples(
+    data: DataSet, *, num_groups: int = 4, num_pictures: int = 3
+) -> list[Example]:
+    """Return `choose_examples`, and for Re-ID `choose_across_cameras` with as many pictures."""
+    examples = choose_examples(data, num_groups=num_groups, num_pictures=num_pictures)
+    across = choose_across_cameras(data, num_pictures=2 * num_pictures) if data.is_reid else None
+    return [*examples, across] if across else examples
+
+
 def choose_examples(data: DataSet, *, num_groups: int = 4, num_pictures: int = 3) -> list[Example]:
     """Return rows of pictures that differ in nothing by chance: the same for the same index.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,9 @@ from dcal.analysis.regularisation import (
     LOSS_GAP,
     SHARE,
     TRAINING_LOSS,
+    PwcaGrid,
+    compare_pairs,
+    compare_seconds,
 )
 
 Row = Mapping[Any, float]  # of a table, by column
@@ -126,6 +130,40 @@ def tell_loss_weights(factors: pd.DataFrame, pair: Pair) -> str:
         f"{pair.with_pwca}, at the end the loss of PWCA counts {ratio:.2f} times that of SA "
         f"(factors {of['pwca']:.2f} and {of['sa']:.2f})."
     )
+
+
+def tell_pwca(
+    grids: Sequence[PwcaGrid], factors: Mapping[str, pd.DataFrame], root: str | Path
+) -> str:
+    """Return the answer, a line a sentence; without a grid, what there should be and what to do.
+
+    Args:
+        grids: Those that can be asked.
+        factors: Of each grid's name, a table of `measure_loss_weights`.
+        root: The folder that grids were looked for in.
+    """
+    answers = [
+        f"- {grid.name}, {sentence}"
+        for grid in grids
+        for sentence in _tell_grid(grid, factors[grid.name])
+        if sentence
+    ]
+    if answers:
+        return "\n".join(answers)
+    found = "none" if Path(root).is_dir() else "no such folder"
+    return (
+        f"Nothing to compare yet: expected a grid in {root} with arms that differ by PWCA alone, "
+        f"found {found}; run `make ablate`, or set root to a folder that has one."
+    )
+
+
+def _tell_grid(grid: PwcaGrid, factors: pd.DataFrame) -> Iterator[str]:
+    table, seconds = compare_pairs(grid), compare_seconds(grid)
+    for pair in grid.pairs:
+        yield tell_regularisation(table, pair)
+        yield tell_convergence(table, pair)
+        yield tell_seconds(seconds, pair)
+        yield tell_loss_weights(factors, pair)
 
 
 def judge(row: Row) -> str:

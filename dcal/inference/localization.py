@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dcal.inference.scoring import Scoring
 from dcal.metrics.localization import (
     area_share,
     chosen_on_mask,
@@ -72,6 +73,13 @@ def compute_looking(model: DCAL, images: Tensor, *, num_blocks: int | None) -> L
     return Looking(
         compared.float().cpu(), selection.float().cpu(), chosen.cpu(), model.selects_patches
     )
+
+
+def compute_tolerance(scoring: Scoring) -> float:
+    """Return half a patch in pixels of the model's input: a rollout cannot point more finely."""
+    height, width = scoring.config.model.image_size
+    rows, columns = scoring.model.grid_size
+    return min(height / rows, width / columns) / 2
 
 
 def score_looking(

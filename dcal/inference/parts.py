@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from dcal.data.datamodule import Pictures
+from dcal.data.transforms import build_test_transform
+from dcal.inference.scoring import Scoring, get_normalisation
 from dcal.metrics.localization import POINT_RADIUS_RATIO, build_point_mask
 
 
@@ -72,6 +74,14 @@ class PartMasks:
             parts=report.discriminative_parts,
         )
         return None if mask is None else to_model_input(mask, self.transform)
+
+
+def build_part_masks(scoring: Scoring) -> PartMasks:
+    """Return what gives each picture's parts in the pixels of the model's input."""
+    mean, std = get_normalisation(scoring.model)
+    image_size = scoring.config.model.image_size
+    transform = build_test_transform(scoring.config.transforms, image_size, mean=mean, std=std)
+    return PartMasks(scoring.pictures, transform)
 
 
 def to_model_input(mask: Tensor, transform: Callable[..., Tensor]) -> Tensor:

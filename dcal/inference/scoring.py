@@ -49,6 +49,10 @@ def open_scoring(config: Config) -> Scoring:
         ValueError: The model knows other classes than the data set.
     """
     path = Path(config.evaluate.weights or TRAINED_MODEL)
+    if config.evaluate.weights is None and not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected the model of the train stage, found no such file; run: dvc repro"
+        )
     model = load_model(path)
     pictures = open_pictures(config.dataset)
     if config.dataset.kind == "fgvc":  # Re-ID compares pictures, whoever is on them

@@ -159,6 +159,17 @@ def draw_bands(
     return figure
 
 
+def draw_loss_weights(weights: pd.DataFrame) -> Figure:
+    """Draw the learned w of each branch over epochs, a panel an arm.
+
+    Args:
+        weights: Of `dcal.analysis.regularisation.select_loss_weights`; not empty.
+    """
+    panels = [(str(arm), of) for arm, of in weights.groupby("arm", sort=False)]
+    branches = [branch for branch in BRANCH_COLOURS if branch in set(weights["branch"])]
+    return draw_bands(panels, lines=branches, by="branch", y_label="w")
+
+
 def draw_differences(panels: Sequence[tuple[str, pd.DataFrame]], *, y_label: str) -> Figure:
     """Draw paired differences over epochs, a panel each, with their 95 % interval and a zero line.
 

@@ -107,6 +107,12 @@ def draw_sizes(table: pd.DataFrame, size: InputSize) -> Figure:
     return figure
 
 
+def describe_sizes_drawn(size: InputSize) -> str:
+    """Say in words what `draw_sizes` drew."""
+    beside = f"{size.width} x {size.height}"
+    return f"Width by height of all pictures, and their shapes, beside {beside}"
+
+
 def _draw_points(axes: Axes, table: pd.DataFrame) -> None:
     counts = table.groupby(["width", "height"]).size()
     widths, heights = (counts.index.get_level_values(side) for side in ("width", "height"))

@@ -62,6 +62,11 @@ def draw_examples(
     return page.figure
 
 
+def describe_examples(examples: Sequence[Example]) -> str:
+    """Say in words whose pictures `draw_examples` drew."""
+    return "Pictures of " + "; ".join(example.title for example in examples)
+
+
 def list_drawn_parts(examples: Sequence[Example], part_names: Sequence[str]) -> list[str]:
     """Return the parts that these examples may show, in the order of `part_names`."""
     annotated = any(

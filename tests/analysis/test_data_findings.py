@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dcal.analysis.data_findings import DataSet, find_misleading
+from dcal.analysis.data_findings import DataSet, find_misleading, open_data_set
 from dcal.analysis.data_texts import quote, tell_answer, tell_contents, tell_findings
-from dcal.data.index import IndexReport
+from dcal.data.index import IndexReport, write_index
+from dcal.paths import index_folder
 from tests.analysis.indexes import build_classes, build_vehicles, draw_vehicles
 from tests.visual.fixtures import PARAMS, make_config
 
@@ -148,3 +150,25 @@ def test_a_set_without_any_camera_or_match_is_told_of() -> None:
 def test_a_table_of_126_thousand_pictures_is_looked_through() -> None:
     data = build_data(draw_vehicles(126_000), kind="reid")
     assert len(list_found(data)) > 5
+
+
+def test_a_data_set_that_was_not_prepared_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = (
+        r"^data set mine: expected the index of the prepare stage, found none in this project; "
+        "run: dvc repro prepare$"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        open_data_set(make_config(dataset={**PARAMS["dataset"], "name": "mine"}))
+
+
+def test_a_prepared_data_set_is_read_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = build_data(build_classes(EVEN))
+    write_index(index_folder("mine"), data.table, data.report)
+    found = open_data_set(data.config)
+    assert (len(found.table), found.report.digest) == (len(data.table), data.report.digest)

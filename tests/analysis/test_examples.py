@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dcal.analysis.examples import choose_across_cameras, choose_examples
+from dcal.analysis.examples import (
+    choose_across_cameras,
+    choose_all_examples,
+    choose_examples,
+)
+from dcal.visual.examples import describe_examples
 from tests.analysis.indexes import build_classes, build_vehicles
 from tests.analysis.test_data_findings import build_data
 
@@ -35,3 +40,13 @@ def test_without_a_shared_identity_nothing_is_shown_across_cameras() -> None:
     table = build_vehicles()
     table.loc[table["split"] == "query", "identity"] = 99
     assert choose_across_cameras(build_data(table, kind="reid")) is None
+
+
+def test_identities_are_followed_by_one_across_cameras_and_classes_by_nothing() -> None:
+    vehicles = build_data(build_vehicles(), kind="reid")
+    examples = choose_all_examples(vehicles, num_groups=1, num_pictures=1)
+    assert len(examples) == 2 and len(examples[-1].rows) == 2
+    assert describe_examples(examples).endswith("identity 11: a query, then the gallery by camera")
+    assert vehicles.counted == ["pictures", "cameras"]
+    birds = build_data(build_classes({"train": [1, 2], "test": [1, 1]}))
+    assert len(choose_all_examples(birds)) == 2 and birds.counted == ["pictures"]

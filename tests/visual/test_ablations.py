@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from dcal.analysis.ablations import summarise_scores
 from dcal.analysis.generalisation import Pair, compare_over_epochs, compute_gaps
+from dcal.analysis.regularisation import select_loss_weights
 from dcal.visual.ablations import (
     PALETTE,
     describe_forest,
@@ -16,6 +17,7 @@ from dcal.visual.ablations import (
     draw_cost,
     draw_differences,
     draw_forest,
+    draw_loss_weights,
     draw_seeds,
 )
 from dcal.visual.figures import BRANCH_COLOURS
@@ -131,3 +133,11 @@ def test_nothing_to_compare_is_an_empty_forest() -> None:
     assert describe_forest(table, score=SCORE).endswith("no row")
     (axes,) = draw_seeds(SCORES[:0], score=SCORE, order=[("dcal", "sa")]).axes
     assert not axes.collections
+
+
+def test_weights_of_the_losses_are_a_panel_an_arm_and_a_line_a_branch() -> None:
+    weights = select_loss_weights(simulate_curves(), ["dcal", "no_pwca"])
+    figure = draw_loss_weights(weights)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["dcal", "no_pwca"]
+    colours = [{line.get_color() for line in axes.lines} for axes in figure.axes]
+    assert colours == [{BRANCH_COLOURS["sa"], BRANCH_COLOURS["pwca"]}, {BRANCH_COLOURS["sa"]}]
