@@ -19,7 +19,6 @@ VIEW_METRICS = (
     "test/both/cmc_1",
 )
 VIEW_PARAMS = ("model.top_r", "seed", "train.epochs")
-METRIC_WIDTH, PARAM_WIDTH = 170, 100  # pixels that show the whole heading
 HEADLINES = {"top1_accuracy": "top-1 accuracy", "mean_ap": "mean AP", "cmc_1": "rank-1"}
 MAIN_BRANCHES = ("both", "sa")  # whichever comes first stands for the model
 
@@ -27,14 +26,14 @@ MAIN_BRANCHES = ("both", "sa")  # whichever comes first stands for the model
 def describe_experiment(name: str) -> dict[str, str]:
     """Return the tags of an experiment: what it is, and the view `Scores` of its table."""
     note = (
-        f"All runs on the data set {name}. The few columns that matter: Views, Scores. To compare "
-        "runs, tick them and press Compare; README shows it in five steps."
+        f"Runs on {name}. Views, then Scores, shows the few columns that matter. README: Compare "
+        "runs in five steps."
     )
-    widths = {f"metrics.`{key}`": METRIC_WIDTH for key in VIEW_METRICS}
-    widths |= {f"params.`{key}`": PARAM_WIDTH for key in VIEW_PARAMS}
-    state = {"selectedColumns": list(widths), "columnWidths": widths}
+    columns = [f"metrics.`{key}`" for key in VIEW_METRICS]
+    columns += [f"params.`{key}`" for key in VIEW_PARAMS]
     # A time of 0 keeps the text the same, whichever process writes it.
-    view = {"name": "Scores", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
+    state = json.dumps({"selectedColumns": columns})
+    view = {"name": "Scores", "createdAt": 0, "updatedAt": 0, "state": state}
     return {NOTE_TAG: note, VIEW_TAG: json.dumps(view)}
 
 

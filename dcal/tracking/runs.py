@@ -18,6 +18,8 @@ from dcal.tracking.tracker import NullTracker, SpooledTracker, Tracker
 
 logger = logging.getLogger(__name__)
 
+DIGEST_LENGTH = 12  # of a tag to look at, as of fingerprints; the run's data set has more of it
+
 
 def start_run(
     config: Config,
@@ -57,7 +59,7 @@ def start_run(
         "mlflow.source.type": "LOCAL",
         "dcal.kind": kind,
         "dcal.fingerprint": fingerprint,
-        "dcal.data_digest": data_digest,
+        "dcal.data_digest": data_digest[:DIGEST_LENGTH],
     }
     name = f"{name_run(config)} {name_suffix}".strip()
     origin = {
