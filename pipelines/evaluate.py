@@ -30,8 +30,10 @@ from dcal.metrics.classification import compute_confusion
 from dcal.paths import compute_file_digest, compute_fingerprint, write_atomically, write_json
 from dcal.processor import prepare_cpu
 from dcal.tracking import (
+    NOTE_TAG,
     Tracker,
     describe_environment,
+    describe_result,
     read_run_record,
     resume_run,
     start_run,
@@ -119,6 +121,7 @@ def track(
     from dcal.visual.figures import allow_missing_glyphs
 
     tracker = open_tracker(config, scoring)
+    tracker.set_tags({NOTE_TAG: describe(config, scoring, metrics)})
     branch = "both" if f"{SPLIT}/both/top1_accuracy" in metrics else "sa"
     names = scoring.pictures.report.class_names
     tracker.log_scores(metrics)
@@ -134,6 +137,7 @@ def track_ranking(config: Config, scoring: Scoring, metrics: dict[str, float]) -
     from dcal.visual.ranking_curves import draw_cmc
 
     tracker = open_tracker(config, scoring)
+    tracker.set_tags({NOTE_TAG: describe(config, scoring, metrics)})
     tracker.log_scores(metrics)
     queries = read_predictions(RUNS / "predictions.parquet")
     num_gallery = int(metrics[f"{SPLIT}/num_gallery"])
@@ -142,6 +146,13 @@ def track_ranking(config: Config, scoring: Scoring, metrics: dict[str, float]) -
         tracker.log_file(RESULTS / f"{name}.csv", "evaluate")
     tracker.log_file(RUNS / "ranked_lists.csv", "evaluate")
     tracker.end()
+
+
+def describe(config: Config, scoring: Scoring, metrics: dict[str, float]) -> str:
+    """Say in a few lines what the run is, for its description on MLflow's pages."""
+    is_trained_here = config.evaluate.weights is None
+    record = read_run_record("results/train/run.json") if is_trained_here else None
+    return describe_result(scoring.config, metrics, record)
 
 
 def open_tracker(config: Config, scoring: Scoring) -> Tracker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,9 @@ from dcal.inference.scoring import (
 )
 from dcal.paths import write_atomically, write_json
 from dcal.processor import prepare_cpu
-from dcal.tracking import read_run_record, resume_run
+from dcal.tracking import Tracker, read_run_record, resume_run
 from dcal.training.runtime import resolve_runtime
-from dcal.visual.attention_maps import save_gallery
+from dcal.visual.attention_maps import save_gallery, stack_pictures
 from dcal.visual.gallery import build_gallery
 from pipelines.guard import leave_with_dvc
 from pipelines.rollout_reid import draw_lists
@@ -34,6 +35,7 @@ from pipelines.stage import run_stage
 logger = logging.getLogger(__name__)
 
 SPLIT = "test"
+NUM_ON_SHEET = 4
 RESULTS, GALLERY = Path("results/rollout"), Path("runs/rollout")
 LISTS = Path("runs/evaluate/ranked_lists.csv")
 
@@ -120,10 +122,23 @@ def track(config: Config, metrics: dict[str, float], *, names: list[str]) -> Non
     tracker = resume_run(read_run_record("results/train/run.json"))
     tracker.log_scores(metrics)
     tracker.log_file(RESULTS / "localization.csv", "rollout")
-    if config.dataset.redistributable:
-        for name in names:
-            tracker.log_file(GALLERY / f"{name}.png", "rollout")
+    pictures = [GALLERY / f"{name}.png" for name in names]
+    if config.dataset.redistributable and pictures:
+        for picture in pictures:
+            tracker.log_file(picture, "rollout")
+        log_sheet(tracker, pictures[:NUM_ON_SHEET])
     tracker.end()
+
+
+def log_sheet(tracker: Tracker, pictures: list[Path]) -> None:
+    """Keep some pictures as one, overlays.png, outside of any folder.
+
+    MLflow's page that compares runs shows only such files side by side.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "overlays.png"
+        stack_pictures(pictures).save(path)
+        tracker.log_file(path, "")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ The only package that imports mlflow, and only when a run is started.
 from dcal.tracking.environment import Environment as Environment
 from dcal.tracking.environment import describe_environment as describe_environment
 from dcal.tracking.lookup import find_runs as find_runs
+from dcal.tracking.pages import NOTE_TAG as NOTE_TAG
+from dcal.tracking.pages import describe_result as describe_result
 from dcal.tracking.record import DatasetRecord as DatasetRecord
 from dcal.tracking.record import RunRecord as RunRecord
 from dcal.tracking.record import read_run_record as read_run_record

@@ -138,15 +138,16 @@ class Delivery:
         if not path.is_file():
             self.num_gone += 1
             return
-        self.client.log_artifact(self._run_id, str(path), folder)
+        self.client.log_artifact(self._run_id, str(path), folder or None)
         # MLflow's client takes any answer of status 200 to an upload, such as a proxy's log-in
         # page, and our copy is deleted next.
         sizes = {file.path: file.file_size for file in self._list_files(folder)}
-        if sizes.get(f"{folder}/{path.name}") != path.stat().st_size:
-            raise ConnectionError(f"{folder}/{path.name} did not arrive")
+        name = f"{folder}/{path.name}" if folder else path.name
+        if sizes.get(name) != path.stat().st_size:
+            raise ConnectionError(f"{name} did not arrive")
 
     def _list_files(self, folder: str) -> list[FileInfo]:
-        return list(self.client.list_artifacts(self._run_id, folder))
+        return list(self.client.list_artifacts(self._run_id, folder or None))
 
     @property
     def _run_id(self) -> str:

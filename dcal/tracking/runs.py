@@ -18,6 +18,8 @@ from dcal.tracking.tracker import NullTracker, SpooledTracker, Tracker
 
 logger = logging.getLogger(__name__)
 
+DIGEST_LENGTH = 12  # of a tag to look at, as of fingerprints; the run's data set has more of it
+
 
 def start_run(
     config: Config,
@@ -52,9 +54,12 @@ def start_run(
     """
     find_tracking_uri()  # refuses a folder before anything is written
     tags = _describe(environment) | {
+        # What MLflow's pages call the source: the stage, or what was run without DVC.
+        "mlflow.source.name": os.environ.get("DVC_STAGE") or kind,
+        "mlflow.source.type": "LOCAL",
         "dcal.kind": kind,
         "dcal.fingerprint": fingerprint,
-        "dcal.data_digest": data_digest,
+        "dcal.data_digest": data_digest[:DIGEST_LENGTH],
     }
     name = f"{name_run(config)} {name_suffix}".strip()
     origin = {
@@ -141,19 +146,24 @@ def _to_milliseconds(moment: datetime) -> int:
 
 
 def name_run(config: Config) -> str:
-    """Return a name to read, such as `birds dcal_pico class_local r0.3 seed0`."""
+    """Return a name to read, such as `r0.3 seed0 class_local dcal_pico`.
+
+    What is varied most stands first, because MLflow's tables and legends cut a name after some 24
+    letters; the data set is the name of the experiment.
+    """
     model = config.model
-    backbone = model.backbone.partition("_patch")[0]
-    parts = [config.dataset.name, backbone]
-    if model.glca_blocks:
-        parts.append(model.readout)
-        # With the class read-out nothing is selected, so R would only mislead.
-        parts += [f"r{model.top_r:g}"] if model.readout != "class" else []
+    parts = []
+    # With the class read-out nothing is selected, so R would only mislead.
+    if model.glca_blocks and model.readout != "class":
+        parts.append(f"r{model.top_r:g}")
     if not model.pwca_blocks:
         parts.append("no_pwca" if model.glca_blocks else "sa_only")
     elif not model.glca_blocks:
         parts.append("no_glca")
-    return " ".join([*parts, f"seed{config.seed}"])
+    parts.append(f"seed{config.seed}")
+    if model.glca_blocks:
+        parts.append(model.readout)
+    return " ".join([*parts, model.backbone.partition("_patch")[0]])
 
 
 def _describe(environment: Environment) -> dict[str, str]:
@@ -162,7 +172,6 @@ def _describe(environment: Environment) -> dict[str, str]:
         "git.dirty": environment.git_dirty,
         "mlflow.source.git.commit": environment.git_commit,
         "dvc.exp_name": environment.dvc_exp_name,
-        "dvc.stage": os.environ.get("DVC_STAGE"),
         "dcal.torch": environment.versions.get("torch"),
         "dcal.device": environment.device,
         "dcal.threads": environment.threads,

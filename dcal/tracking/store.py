@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from dcal.paths import work_root
+from dcal.tracking.pages import describe_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -127,11 +128,12 @@ def find_experiment(client: MlflowClient, name: str) -> str:
     """Return the id of the MLflow experiment called `name`, which is made if it is missing."""
     from mlflow.exceptions import MlflowException
 
+    tags = describe_experiment(name)
     with _first_touch(find_tracking_uri()):
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(client.create_experiment(name, _artifact_location(name)))
+                return str(client.create_experiment(name, _artifact_location(name), tags=tags))
             except MlflowException as error:
                 # Another process was faster.
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -143,6 +145,9 @@ def find_experiment(client: MlflowClient, name: str) -> str:
                 f"{describe_tracking_uri()}: experiment {name!r} was deleted; restore it with: "
                 f"mlflow experiments restore --experiment-id {found.experiment_id}"
             )
+        # One of before it had them; what the user wrote on MLflow's pages is left alone.
+        for key in tags.keys() - found.tags.keys():
+            client.set_experiment_tag(found.experiment_id, key, tags[key])
         return str(found.experiment_id)
 
 

@@ -50,7 +50,7 @@ class Tracker(Protocol):
         """Keep a drawing as figures/<name>.png."""
 
     def log_file(self, path: str | Path, folder: str) -> None:
-        """Keep a copy of a file in a folder of the run."""
+        """Keep a copy of a file in a folder of the run; "" = beside its folders."""
 
     def log_dataset(self, name: str, digest: str) -> None:
         """Note which data the run saw."""
@@ -148,7 +148,7 @@ class SpooledTracker:
         self._keep_file(file_name, "figures", lambda to: figure.savefig(to, bbox_inches="tight"))
 
     def log_file(self, path: str | Path, folder: str) -> None:
-        """Keep a copy of a file, as it is now, in a folder of the run."""
+        """Keep a copy of a file, as it is now, in a folder of the run; "" = beside its folders."""
         source = Path(path)
         if not source.is_file():
             raise FileNotFoundError(f"{source}: expected a file to keep; it is missing")

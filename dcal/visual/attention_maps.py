@@ -149,6 +149,21 @@ def save_gallery(folder: Path, overlays: Sequence[Overlay], table: pd.DataFrame)
         table.to_csv(target / "index.csv", index=False)
 
 
+def stack_pictures(paths: Sequence[Path]) -> Image.Image:
+    """Return picture files as one picture, each below the one before, on white."""
+    pictures = []
+    for path in paths:
+        with Image.open(path) as opened:
+            pictures.append(opened.convert("RGB"))
+    width = max(picture.width for picture in pictures)
+    sheet = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    return sheet
+
+
 def _grid_size(overlay: Overlay) -> tuple[int, int]:
     return overlay.rollout.shape[0], overlay.rollout.shape[1]
 

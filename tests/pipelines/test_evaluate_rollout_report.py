@@ -79,12 +79,17 @@ def test_every_stage_leaves_its_files_and_adds_to_the_run_of_training(
 
     run = read_run_record("results/train/run.json")
     assert run.run_id is not None
-    logged = connect().get_run(run.run_id).data.metrics
+    tracked = connect().get_run(run.run_id).data
+    assert tracked.tags["mlflow.note.content"].startswith(
+        f"top-1 accuracy {metrics['test/both/top1_accuracy']:.3f} on test by both (sa "
+    )
+    logged = tracked.metrics
     assert logged["test/both/ece"] == pytest.approx(metrics["test/both/ece"])
     assert logged["test/sa/energy_share"] == pytest.approx(scores["test/sa/energy_share"])
     assert list_artifacts(run.run_id, "figures") == {"figures/confusion.png"}
     expected = {"rollout/localization.csv", *(f"rollout/0{i}.png" for i in range(4))}
     assert list_artifacts(run.run_id, "rollout") == expected
+    assert "overlays.png" in list_artifacts(run.run_id, "")
 
 
 def test_the_picture_shown_is_the_picture_that_the_model_saw(
@@ -163,6 +168,7 @@ def test_the_users_own_rectangular_photographs_without_parts(
     run_id = read_run_record("results/train/run.json").run_id
     assert run_id is not None
     assert list_artifacts(run_id, "rollout") == {"rollout/localization.csv"}
+    assert "overlays.png" not in list_artifacts(run_id, "")
 
 
 def test_given_weights_are_scored_without_training_and_get_a_run_of_their_own(
@@ -196,7 +202,8 @@ def test_given_weights_are_scored_without_training_and_get_a_run_of_their_own(
     params = runs[0].data.params
     assert (params["model.top_r"], params["train.epochs"]) == ("0.45", "77")
     assert params["evaluate.weights"] == "elsewhere/given.safetensors"
-    assert runs[0].info.run_name.endswith("r0.45 seed0 of given.safetensors")
+    assert runs[0].info.run_name.startswith("r0.45 seed0 ")
+    assert runs[0].info.run_name.endswith(" of given.safetensors")
 
 
 def test_a_model_is_scored_at_the_size_that_it_was_trained_at(

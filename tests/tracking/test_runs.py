@@ -69,7 +69,7 @@ def test_a_run_carries_its_name_parameters_tags_and_data(start: Start) -> None:
     tracker = start()
     tracker.end()
     run = read_run(tracker.run_id)
-    assert run.info.run_name == "finches dcal_pico class_local r0.3 seed0"
+    assert run.info.run_name == "r0.3 seed0 class_local dcal_pico"
     assert run.info.start_time == STARTED.timestamp() * 1000
     assert run.data.params["model.top_r"] == "0.3"
     assert run.data.params["model.image_size"] == "[64, 64]"
@@ -79,6 +79,7 @@ def test_a_run_carries_its_name_parameters_tags_and_data(start: Start) -> None:
     assert run.data.tags["git.commit"] == "0123abc"
     assert run.data.tags["git.dirty"] == "False"
     assert run.data.tags["dcal.torch"] == "2.14.1"
+    assert run.data.tags["mlflow.source.name"] == "train"
     assert "dvc.exp_name" not in run.data.tags
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
 
@@ -263,14 +264,14 @@ def test_a_folder_as_tracking_address_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ({}, "finches dcal_pico class_local r0.3 seed0"),
-        ({"readout": "class"}, "finches dcal_pico class seed0"),
-        ({"glca_blocks": 0}, "finches dcal_pico no_glca seed0"),
-        ({"pwca_blocks": 0}, "finches dcal_pico class_local r0.3 no_pwca seed0"),
-        ({"pwca_blocks": 0, "glca_blocks": 0}, "finches dcal_pico sa_only seed0"),
+        ({}, "r0.3 seed0 class_local dcal_pico"),
+        ({"readout": "class"}, "seed0 class dcal_pico"),
+        ({"glca_blocks": 0}, "no_glca seed0 dcal_pico"),
+        ({"pwca_blocks": 0}, "r0.3 no_pwca seed0 class_local dcal_pico"),
+        ({"pwca_blocks": 0, "glca_blocks": 0}, "sa_only seed0 dcal_pico"),
         (
             {"backbone": "deit_tiny_patch16_224.fb_in1k"},
-            "finches deit_tiny class_local r0.3 seed0",
+            "r0.3 seed0 class_local deit_tiny",
         ),
     ],
 )

@@ -20,6 +20,7 @@ from dcal.visual.attention_maps import (
     paint_parts,
     paint_rollout,
     save_gallery,
+    stack_pictures,
 )
 
 GREY = np.full((64, 32, 3), 128, dtype=np.uint8)
@@ -126,3 +127,12 @@ def test_a_gallery_replaces_the_last_one_as_a_whole(tmp_path: Path) -> None:
 def test_a_gallery_of_no_pictures_is_an_empty_table(tmp_path: Path) -> None:
     save_gallery(tmp_path / "rollout", [], pd.DataFrame(columns=["name", "path"]))
     assert pd.read_csv(tmp_path / "rollout" / "index.csv").empty
+
+
+def test_stacked_pictures_keep_their_pixels_and_are_filled_up_with_white(tmp_path: Path) -> None:
+    for name, size in (("wide", (6, 2)), ("narrow", (3, 4))):
+        Image.new("RGB", size, (9, 8, 7)).save(tmp_path / f"{name}.png")
+    sheet = np.asarray(stack_pictures([tmp_path / "wide.png", tmp_path / "narrow.png"]))
+    assert sheet.shape == (6, 6, 3)
+    assert (sheet[:2] == (9, 8, 7)).all() and (sheet[2:, :3] == (9, 8, 7)).all()
+    assert (sheet[2:, 3:] == 255).all()
