@@ -178,7 +178,7 @@ def open_tracker(config: Config, scoring: Scoring) -> Tracker:
         run_key=uuid5(NAMESPACE_OID, fingerprint).hex,
         started=datetime.now(UTC),
         kind="evaluate",
-        name_suffix=f"of {scoring.path.name}",
+        label=scoring.path.name,
     )
 
 

@@ -17,7 +17,7 @@ WAIT_SECONDS = 15.0
 
 @contextmanager
 def track_parent(
-    config: Config, ground: Ground, *, kind: str, name_suffix: str, closes: bool = True
+    config: Config, ground: Ground, *, kind: str, label: str, closes: bool = True
 ) -> Iterator[Tracker]:
     """Open the run of `ground.parent_key`, or go on with it, and close it as it ended.
 
@@ -25,7 +25,7 @@ def track_parent(
         config: What the trainings change.
         ground: What they share.
         kind: The tag dcal.kind.
-        name_suffix: What the run's name has at its end.
+        label: What the run's name begins with.
         closes: False where another process, which works beside this one, closes it.
     """
     digest = ground.pictures.report.digest
@@ -37,7 +37,7 @@ def track_parent(
         run_key=ground.parent_key,
         started=datetime.now(UTC),
         kind=kind,
-        name_suffix=name_suffix,
+        label=label,
     )
     tracker.set_tags(ground.tags)
     _wait_for_id(tracker)

@@ -232,7 +232,7 @@ def open_job_run(job: Job, ground: Ground, *, fingerprint: str) -> Tracker:
         run_key=make_run_key(ground.parent_key, job.name),
         started=datetime.now(UTC),  # of the first attempt, whose journal says when
         kind=job.kind,
-        name_suffix=job.name,
+        label=job.name,
         parent_key=ground.parent_key,
     )
     tracker.set_tags({**ground.tags, **job.tags})

@@ -30,7 +30,7 @@ def start_run(
     run_key: str,
     started: datetime,
     kind: str = "train",
-    name_suffix: str = "",
+    label: str = "",
     parent_key: str | None = None,
 ) -> Tracker:
     """Open a run in the MLflow experiment named after the data set, or go on with it.
@@ -45,7 +45,7 @@ def start_run(
         run_key: 32 hexadecimal digits; the same ones go on with the same run.
         started: When the run began; all its points' times count from there.
         kind: The tag `dcal.kind`: train, evaluate, ...
-        name_suffix: What the run's name has at its end, such as the file that was scored.
+        label: What the run's name begins with, such as the file that was scored.
         parent_key: The run key of the run that this one is shown below, of the same data set; it is
             made at the server after that one.
 
@@ -61,7 +61,7 @@ def start_run(
         "dcal.fingerprint": fingerprint,
         "dcal.data_digest": data_digest[:DIGEST_LENGTH],
     }
-    name = f"{name_run(config)} {name_suffix}".strip()
+    name = f"{label} {name_run(config)}".strip()
     origin = {
         "kind": "create",
         "uri": describe_tracking_uri(),

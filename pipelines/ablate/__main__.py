@@ -55,7 +55,7 @@ def run(path: Path) -> Ablation:
         ablation = open_ablation(path, should_stop=should_stop)
         try:
             with track_parent(
-                ablation.baseline, ablation.ground, kind="grid", name_suffix=f"grid {path.stem}"
+                ablation.baseline, ablation.ground, kind="grid", label=f"grid {path.stem}"
             ) as tracker:
                 settle_runs(ablation)
                 _train_what_is_left(ablation)

@@ -109,7 +109,7 @@ def track_study(search: Search) -> AbstractContextManager[Tracker]:
         search.base,
         search.ground,
         kind="study",
-        name_suffix=f"study {search.plan.study.name}",
+        label=f"study {search.plan.study.name}",
         closes=search.worker.worker == 0,
     )
 

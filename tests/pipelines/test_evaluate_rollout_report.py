@@ -202,8 +202,7 @@ def test_given_weights_are_scored_without_training_and_get_a_run_of_their_own(
     params = runs[0].data.params
     assert (params["model.top_r"], params["train.epochs"]) == ("0.45", "77")
     assert params["evaluate.weights"] == "elsewhere/given.safetensors"
-    assert runs[0].info.run_name.startswith("r0.45 seed0 ")
-    assert runs[0].info.run_name.endswith(" of given.safetensors")
+    assert runs[0].info.run_name.startswith("given.safetensors r0.45 seed0 ")
 
 
 def test_a_model_is_scored_at_the_size_that_it_was_trained_at(

@@ -119,7 +119,7 @@ def test_each_trial_has_one_run_in_its_true_state_below_the_study(study: Search)
     assert table["state"].tolist() == ["complete", "complete", "failed", "pruned"]
     (parent,) = list_runs("study")
     assert parent.info.status == "FINISHED"
-    assert parent.info.run_name.endswith("study finches")
+    assert parent.info.run_name.startswith("study finches r")
 
 
 def test_a_trial_that_broke_says_where_and_one_that_was_behind_says_when(study: Search) -> None:
