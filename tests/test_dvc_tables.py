@@ -102,6 +102,19 @@ def test_plots_have_titles_axes_and_a_line_a_run(compared: Project) -> None:
     assert '"title": "step"' in page and '"title": "loss"' in page
 
 
+def test_the_report_compares_the_runs_of_experiments(compared: Project) -> None:
+    # As make report LAST=2 does.
+    compared.run("python", "-m", "pipelines.report_run", "", "--last", "2")
+    page = (compared.folder / "reports/workspace.html").read_text(encoding="utf-8")
+    section = page.partition('id="compared"')[2].partition("</section>")[0]
+    names = re.findall(r'<th scope="row">([^<]+)<span', section)
+    assert names[1:] == ["top-r-2", "top-r-1"]  # the newest first, after its own
+    assert re.findall(r"<code>model.top_r</code> (\S+) &rarr; (\S+)</span>", section) == [
+        ("0.5", "0.3"),
+        ("0.2", "0.3"),
+    ]
+
+
 def find_plots(page: str) -> list[re.Match[str]]:
     return list(re.finditer(r"var spec = ", page))
 
