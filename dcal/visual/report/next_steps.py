@@ -62,7 +62,7 @@ def _build_reid_steps(inputs: ReportInputs) -> list[dict[str, str]]:
             "heading": "Search pictures without labels",
             "text": "Any folder becomes a gallery, by the model of this page.",
             "command": f"dcal embed {model} /path/to/pictures --output mine.gallery\n"
-            "dcal search mine.gallery /path/to/pictures --top 5 --picture found.png",
+            "dcal search mine.gallery /path/to/pictures --top 5 --page found.html",
         },
     ]
 
