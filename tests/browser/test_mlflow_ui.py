@@ -13,7 +13,7 @@ from tests.browser.mlflow_pages import Pages, open_runs, read_metric_row, read_w
 from tests.browser.pages import OpenPage
 from tests.project import Project
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 EXPERIMENT, SCORE = "birds_smoke", "test/both/top1_accuracy"
 RESULTS = "results/evaluate/metrics.json"

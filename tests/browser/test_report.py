@@ -11,7 +11,7 @@ import pytest
 from tests.browser.pages import Opened, OpenPage
 from tests.project import Project
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 PAGES = ("report", "01_tour_of_the_data", "02_rollout", "03_pwca_as_regulariser", "05_ablations")
 A4 = 718  # pixels between margins of 14 mm, and so the width that a printed page is laid out for
