@@ -88,8 +88,6 @@ def load_model(path: str | Path) -> DCAL:
         if "transforms" in card["config"]:
             # A model from before there was such a key was shown exact pictures.
             card["config"]["transforms"].setdefault("decode", "exact")
-        if not {"mean", "std"} <= set(card["preprocessing"]):
-            raise KeyError("preprocessing")
     except (AttributeError, KeyError, TypeError, ValidationError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         if isinstance(error, ValidationError):

@@ -165,6 +165,14 @@ def test_a_model_of_re_identification_predicts_no_class(place: Path) -> None:
     assert "use dcal embed and dcal search" in predict("photos", status=1).stderr
 
 
+def test_a_card_without_preprocessing_is_one_sentence(place: Path) -> None:
+    card = write_model(place / "old" / "model.safetensors").with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"preprocessing": {}}))
+    result = CliRunner().invoke(app, ["predict", "old/model.safetensors", "photos"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the model's card does not say how pictures are prepar")
+
+
 def test_a_branch_that_the_model_lacks_is_refused(place: Path) -> None:
     for name in ("model.safetensors", "model.json"):
         (place / name).unlink()
