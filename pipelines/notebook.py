@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import re
@@ -33,6 +34,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
 
     Raises:
         FileNotFoundError: There is no such notebook.
+        ValueError: It has no such parameter.
         RuntimeError: A cell failed, or the kernel died; the message has the cell's own words.
     """
     import jupytext
@@ -43,6 +45,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such notebook")
     notebook = jupytext.read(path)
+    _require_known(parameters, notebook, path)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         with _environment_of_kernel() as connection:
@@ -66,6 +69,18 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
         raise RuntimeError(
             f"{path}: its kernel died, as it does when memory is short; free some and run again"
         ) from None
+
+
+def _require_known(parameters: Mapping[str, Any], notebook: NotebookNode, path: Path) -> None:
+    """Refuse a mistyped name, which would be set and read by no cell."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+    statements = [node for cell in cells for node in ast.parse(cell.source).body]
+    targets = [each for node in statements if isinstance(node, ast.Assign) for each in node.targets]
+    known = [target.id for target in targets if isinstance(target, ast.Name)]
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        told = ", ".join(known) if known else "none"
+        raise ValueError(f"{path}: expected parameters among {told}; got {', '.join(unknown)}")
 
 
 def render_body(notebook: NotebookNode) -> str:

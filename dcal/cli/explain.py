@@ -84,6 +84,10 @@ def _name_figures(output: Path, pictures: list[Path]) -> dict[Path, Path]:
                 "name a folder"
             )
         return {pictures[0]: output}
+    from dcal.data.images import PICTURE_SUFFIXES
+
+    if not output.exists() and output.suffix.lower() in PICTURE_SUFFIXES:
+        raise ValueError(f"{output}: expected a folder or a name that ends in .png")
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output}: expected a folder or a name that ends in .png; it is a file")
     output.mkdir(exist_ok=True)

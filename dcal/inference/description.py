@@ -63,10 +63,10 @@ def _describe_pictures(card: dict[str, Any]) -> str:
 
 
 def _describe_training(card: dict[str, Any]) -> str:
-    config = card["config"]
+    config, epoch = card["config"], card["selected_epoch"] + 1  # the card counts from 0
     chosen = {"val": "held-out pictures", "last": "nothing: the last", "test": "the test split"}
     return (
-        f"epoch {card['selected_epoch']} of {config['train']['epochs']}, chosen by "
+        f"epoch {epoch} of {config['train']['epochs']}, chosen by "
         f"{chosen.get(card['selection'], card['selection'])}; {card['weights']} weights, seed "
         f"{config['seed']}"
     )

@@ -54,6 +54,10 @@ def find_model(name: str | Path) -> Path:
     if match is not None and not Path(text).exists():
         return _find_of_run(match["run_id"])
     path = Path(name)
+    if path.is_dir():
+        raise FileNotFoundError(
+            f"{path}: expected a model file, such as {path / _FILES[0]}; it is a folder"
+        )
     if not path.exists() and not path.suffix:
         raise FileNotFoundError(
             f"{name}: expected a model file, the id of an MLflow run (32 hexadecimal digits) or "

@@ -77,7 +77,8 @@ def find_pictures(places: Sequence[str | Path]) -> list[Path]:
     the caller says so. A pattern such as `photos/**/*.jpg` takes the pictures among its matches.
 
     Raises:
-        ValueError: Nothing is named, a folder has no picture, or no picture matches a pattern.
+        ValueError: Nothing is named, a folder has no picture, no picture matches a pattern, or a
+            file name is not UTF-8.
     """
     if not places:
         raise ValueError("expected at least one picture, folder or pattern; got none")
@@ -90,6 +91,8 @@ def find_pictures(places: Sequence[str | Path]) -> list[Path]:
             found += _match_pictures(str(place))
         else:
             found.append(path)
+    for path in found:
+        _require_utf8(path.as_posix())
     return list(dict.fromkeys(found))
 
 
@@ -218,10 +221,15 @@ def _load(path: Path, transform: Transform) -> _Loaded:
 
 def _describe(path: Path, folder: Path) -> tuple[str, int, int]:
     name = path.relative_to(folder).as_posix()
+    _require_utf8(name)
+    # A link that leads nowhere is told of when it is read, as any picture that cannot be.
+    status = path.stat() if path.exists() else path.lstat()
+    return name, status.st_size, status.st_mtime_ns
+
+
+def _require_utf8(name: str) -> None:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         shown = name.encode("utf-8", "backslashreplace").decode()
         raise ValueError(f"{shown}: the file name is not UTF-8; rename the file") from None
-    status = path.stat()
-    return name, status.st_size, status.st_mtime_ns

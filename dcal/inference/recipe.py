@@ -76,8 +76,17 @@ def open_embedder(path: str | Path, *, flip: bool = False) -> tuple[DCAL, Transf
 
 
 def build_transform(model: DCAL) -> Transform:
-    """Return what prepares a picture for a trained model, as its card says."""
-    preprocessing = model.card["preprocessing"]
+    """Return what prepares a picture for a trained model, as its card says.
+
+    Raises:
+        ValueError: The card does not say it.
+    """
+    preprocessing = model.card.get("preprocessing")
+    if not isinstance(preprocessing, dict) or not {"mean", "std"} <= set(preprocessing):
+        raise ValueError(
+            "the model's card does not say how pictures are prepared: expected preprocessing with "
+            "mean and std; it is not the card of a model of this version"
+        )
     return build_test_transform(
         TransformsConfig.model_validate(model.card["config"]["transforms"]),
         model.config.image_size,

@@ -77,6 +77,7 @@ def load_model(path: str | Path) -> DCAL:
     from pydantic import ValidationError
 
     from dcal.config import ModelConfig
+    from dcal.config_errors import describe_errors
 
     path = Path(path)
     card = read_model_card(path)
@@ -88,7 +89,9 @@ def load_model(path: str | Path) -> DCAL:
             # A model from before there was such a key was shown exact pictures.
             card["config"]["transforms"].setdefault("decode", "exact")
     except (AttributeError, KeyError, TypeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        if isinstance(error, ValidationError):
+            reason = describe_errors(error, ModelConfig, origin="its config").splitlines()[0]
         raise ValueError(
             f"{path.with_suffix('.json')}: not the card of a model of this version ({reason}); "
             "train it anew, or start from its weights with model.weights"

@@ -70,6 +70,7 @@ def test_one_picture_may_become_one_file(place: Path) -> None:
     [
         (["a", "b", "--output", "seen.png"], "error: seen.png: expected one picture for a file"),
         (["a", "--output", "no/seen"], "error: no/seen: expected the folder no to be there"),
+        (["a", "--output", "seen.jpg"], "error: seen.jpg: expected a folder or a name that ends"),
         (["a", "--output", "bad"], "error: bad: expected a folder or a name that ends in .png"),
     ],
 )

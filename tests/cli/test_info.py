@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,15 @@ def test_a_model_is_described_by_its_card(place: Path) -> None:
     assert lines["data"].endswith(": 3 classes (one, two, three)")
     assert lines["pictures"].startswith("bicubic to ")
     assert "SA + GLCA" in lines["model"]
+
+
+def test_epochs_are_counted_from_one_as_on_the_report(place: Path) -> None:
+    path = write_model(place / "model.safetensors", train={"epochs": 13}).with_suffix(".json")
+    card = json.loads(path.read_text())
+    card |= {"selected_epoch": 11, "selection": "val", "weights": "raw"}
+    path.write_text(json.dumps(card))
+    said = run("model.safetensors").stdout
+    assert "trained   epoch 12 of 13, chosen by held-out pictures; raw weights, seed 0\n" in said
 
 
 def test_a_registered_models_run_tells_its_scores(place: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,23 @@ def test_json_names_what_was_passed_over_and_the_rest_is_done(place: Path) -> No
     assert "not a picture of a known kind" in content["left_out"][0]["reason"]
     assert result.stderr.startswith("error: 2 of 7 pictures were passed over:\n  bad.png: ")
     assert "gone.png: no such file" in result.stderr
+
+
+def test_a_link_of_a_folder_that_leads_nowhere_is_passed_over(place: Path) -> None:
+    write_picture(place / "more" / "a.png", seed=9)
+    (place / "more" / "gone.png").symlink_to("nowhere.png")
+    result = predict("more", "--format", "csv", "--top", "1", status=1)
+    assert len(result.stdout.splitlines()) == 2
+    assert result.stderr == (
+        "error: 1 of 2 pictures were passed over:\n  more/gone.png: no such file\n"
+    )
+
+
+def test_a_name_that_is_not_utf8_is_one_sentence(place: Path) -> None:
+    name = os.fsdecode(b"a\xff.png")
+    write_picture(place / name, seed=1)
+    result = predict(name, status=1)
+    assert result.stderr == "error: a\\udcff.png: the file name is not UTF-8; rename the file\n"
 
 
 def test_where_nothing_can_be_read_that_is_said(place: Path) -> None:
@@ -145,6 +163,14 @@ def test_a_model_of_re_identification_predicts_no_class(place: Path) -> None:
     card.unlink()
     card.write_text(json.dumps(content))
     assert "use dcal embed and dcal search" in predict("photos", status=1).stderr
+
+
+def test_a_card_without_preprocessing_is_one_sentence(place: Path) -> None:
+    card = write_model(place / "old" / "model.safetensors").with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"preprocessing": {}}))
+    result = CliRunner().invoke(app, ["predict", "old/model.safetensors", "photos"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the model's card does not say how pictures are prepar")
 
 
 def test_a_branch_that_the_model_lacks_is_refused(place: Path) -> None:

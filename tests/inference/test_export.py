@@ -71,11 +71,45 @@ def test_a_comparison_finds_a_model_that_is_another_one(model):
 
 
 @pytest.mark.parametrize(
-    ("largest", "flips", "is_same"),
-    [(1e-6, 0, True), (0.3, 0, False), (0.3, 0.005, True), (1e-6, 0.5, False), (0.3, 0.5, False)],
+    ("unexplained", "flips", "is_same"),
+    [(1e-6, 0, True), (0.3, 0, False), (1e-6, 0.005, True), (0.3, 0.005, False), (0, 0.5, False)],
 )
-def test_a_few_exchanged_patches_are_forgiven_and_nothing_else(largest, flips, is_same):
-    assert Parity(8, largest, 0.0, flips).is_same == is_same
+def test_a_few_exchanged_patches_are_forgiven_and_nothing_else(unexplained, flips, is_same):
+    assert Parity(8, 0.3, 0.0, flips, unexplained).is_same == is_same
+
+
+def test_an_exchanged_patch_of_one_picture_excuses_no_other_picture(model):
+    exported = ExportedModel(model).eval()
+    pixels = make_pixels(model, num=3)
+
+    def exchange(images):
+        probabilities, chosen = exported(images)
+        if not torch.equal(images, pixels[0]):
+            return probabilities, chosen
+        others = [patch for patch in range(model.num_patches) if patch not in chosen]
+        chosen = torch.cat([chosen[:, :-1], torch.tensor([others[:1]])], dim=1)
+        return probabilities + 0.2, chosen
+
+    found = compare(exported, exchange, pixels).graph
+    assert found.flips > 0 and found.largest == pytest.approx(0.2) and found.unexplained == 0
+
+    def exchange_and_err(images):
+        probabilities, chosen = exchange(images)
+        return probabilities + 0.1 * torch.equal(images, pixels[1]), chosen
+
+    assert compare(exported, exchange_and_err, pixels).graph.unexplained == pytest.approx(0.1)
+
+
+def test_an_answer_that_is_no_number_is_not_the_same(model):
+    exported = ExportedModel(model).eval()
+    pixels = make_pixels(model, num=3)
+
+    def run(images):
+        probabilities, chosen = exported(images)
+        return probabilities * (float("nan") if torch.equal(images, pixels[1]) else 1), chosen
+
+    found = compare(exported, run, pixels).graph
+    assert found.largest > 1 and not found.is_same
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,13 @@ def test_what_is_no_picture_is_counted(photos: Path, caplog: pytest.LogCaptureFi
     assert "left out: hidden files: 1, links to folders: 1, other suffixes: 1" in caplog.text
 
 
+def test_a_link_that_leads_nowhere_is_left_out_by_name(model: Path, photos: Path) -> None:
+    (photos / "gone.png").symlink_to("nowhere.png")
+    assert "gone.png" in set(list_pictures(photos)["path"])
+    summary = embed(model, photos, allow_partial=True)
+    assert len(summary.gallery) == 4 and summary.left_out == ["gone.png"]
+
+
 def test_a_file_name_that_is_not_utf8_is_one_sentence(photos: Path) -> None:
     (photos / os.fsdecode(b"\xff.png")).write_bytes(b"")
     with pytest.raises(ValueError, match=r"udcff.png: the file name is not UTF-8"):

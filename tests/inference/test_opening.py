@@ -72,6 +72,7 @@ def test_a_run_whose_file_is_gone_says_where_it_can_be_had(root: Path) -> None:
         ("models:/nothing@champion", r"models:/nothing@champion: sqlite:///mlflow.db has none"),
         ("models:/nothing/3", r"models:/nothing/3: sqlite:///mlflow.db has none"),
         ("models:/nothing", r"models:/nothing: expected models:/NAME@ALIAS or models:/NAME/VERS"),
+        (".", r"\.: expected a model file, such as model.safetensors; it is a folder"),
         ("nothing", r"nothing: expected a model file, the id of an MLflow run \(32 hexadecimal"),
     ],
 )

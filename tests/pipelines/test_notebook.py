@@ -40,6 +40,13 @@ def test_texts_and_outputs_stand_on_the_page_and_code_does_not(write, caplog) ->
     assert bodies[0] == bodies[1]
 
 
+@pytest.mark.parametrize(("cell", "told"), [("count = 1\nsize = 2", "count, size"), ("", "none")])
+def test_a_parameter_that_the_notebook_lacks_is_refused(write, cell: str, told: str) -> None:
+    path = write(f' tags=["parameters"]\n{cell}', "\nprint('run')")
+    with pytest.raises(ValueError, match=rf"story\.py: expected .* among {told}; got cuont$"):
+        run_notebook(path, {"cuont": 7})
+
+
 def test_a_notebook_imports_the_code_that_runs_it_whatever_lies_beside_it(
     write, tmp_path: Path
 ) -> None:

@@ -69,7 +69,7 @@ def test_a_run_is_told_by_its_score_its_distance_and_what_it_had_otherwise(
         {"key": "train.lr", "theirs": "0.5", "ours": "0.001"},
     ]
     assert second["name"] == "bold-finch" and second["remarks"] == ("other pictures", "2 warnings")
-    assert second["same"] == "the same parameters, other code"
+    assert second["same"] == "the same parameters"
     assert section["params"] == [
         ["model.top_r", "0.3", "0.1", "0.3"],
         ["train.lr", "0.001", "0.5", "0.001"],
@@ -105,6 +105,27 @@ def test_keys_of_another_version_are_in_the_table_and_not_called_different(
     section = build_comparison(replace(inputs, past_runs=[past]))
     assert section["rows"][1]["differing"] == []
     assert section["params"] == [["model.top_r", "0.3", ""], ["model.top_k", "", "3"]]
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [("none", "other code"), ("/home/someone/a.safetensors", "other starting weights")],
+)
+def test_runs_of_the_same_parameters_tell_what_else_may_differ(
+    inputs: ReportInputs, weights: str, told: str
+) -> None:
+    assert inputs.config.model.weights == "none"
+    section = build_comparison(
+        replace(inputs, past_runs=[make_past(inputs, model__weights=weights)])
+    )
+    assert section["rows"][1]["same"] == f"the same parameters, {told}"
+    assert "someone" not in str(section)
+
+
+def test_runs_of_one_name_have_columns_of_their_own(inputs: ReportInputs) -> None:
+    past = [make_past(inputs, seed="3"), make_past(inputs, seed="4")]
+    names = build_comparison(replace(inputs, past_runs=past))["names"]
+    assert names == ["a1b2c3d4e5f6", "b1b2c3d4e5f6 (1)", "b1b2c3d4e5f6 (2)"]
 
 
 def test_folders_of_a_machine_are_no_difference(inputs: ReportInputs) -> None:

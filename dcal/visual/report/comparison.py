@@ -14,8 +14,9 @@ from dcal.visual.report.attachments import attach_csv
 from dcal.visual.report.inputs import PastRun, ReportInputs, format_counted, format_percent
 
 NUM_NAMED = 4  # differing parameters of a run that its row names
-# Where something lies on a machine, which is no one else's business and changes no result.
+# Where something lies on a machine, which is no one else's business.
 PLACES = {"dataset.source", "model.weights", "evaluate.weights"}
+OTHER_PICTURES = "other pictures"
 
 
 class Shown(NamedTuple):
@@ -26,6 +27,7 @@ class Shown(NamedTuple):
     started: str
     metrics: Mapping[str, float]
     params: Mapping[str, str]
+    weights: str  # what it started from, which no page names
     remarks: tuple[str, ...] = ()
 
 
@@ -46,7 +48,7 @@ def build_comparison(inputs: ReportInputs) -> dict[str, Any] | None:
         "heading": "Mean AP" if inputs.is_reid else "Top-1",
         "rows": [_build_row(row, own) for row in table],
         "csv": attach_csv("runs.csv", pd.DataFrame([_to_record(row) for row in table])),
-        "names": [run.name for run in (own, *others)],
+        "names": _name_columns([own, *others]),
         "params": params.to_numpy().tolist(),
         "params_csv": attach_csv("parameters_that_differ.csv", params),
         "scores": [_format_scores(row) for row in scores.to_numpy().tolist()],
@@ -137,7 +139,12 @@ def _tell_same(run: Shown, own: Shown) -> str:
     if run is own:
         return "this run"
     # Fingerprints are of parameters, data, code and starting weights.
-    return "the same parameters" + ("" if run.fingerprint == own.fingerprint else ", other code")
+    if run.fingerprint == own.fingerprint or OTHER_PICTURES in run.remarks:
+        return "the same parameters"
+    if run.weights != own.weights:
+        return "the same parameters, other starting weights"
+    is_of_code = own.weights in ("embedded", "none")
+    return "the same parameters, other code" + ("" if is_of_code else " or starting weights")
 
 
 def _format_gain(gain: float) -> str:
@@ -165,21 +172,31 @@ def _format_scores(row: list[Any]) -> list[str]:
 def _describe_own(inputs: ReportInputs) -> Shown:
     assert inputs.training is not None
     run = inputs.training.run
-    params = _clean(flatten_params(inputs.config.model_dump(mode="json")))
-    name = run.dvc_exp_name or run.fingerprint
-    remarks = _remark(len(run.warnings))
+    params = flatten_params(inputs.config.model_dump(mode="json"))
     return Shown(
-        name, run.fingerprint, _to_minutes(run.started), inputs.metrics, params, tuple(remarks)
+        run.dvc_exp_name or run.fingerprint,
+        run.fingerprint,
+        _to_minutes(run.started),
+        inputs.metrics,
+        _clean(params),
+        params.get("model.weights", ""),
+        tuple(_remark(len(run.warnings))),
     )
 
 
 def _describe_past(run: PastRun, inputs: ReportInputs) -> Shown:
     remarks = _remark(run.num_warnings)
     if run.data_digest != inputs.index_report.digest:
-        remarks.insert(0, "other pictures")
-    name = run.experiment or run.fingerprint
-    started, params = _to_minutes(run.started), _clean(run.params)
-    return Shown(name, run.fingerprint, started, run.metrics, params, tuple(remarks))
+        remarks.insert(0, OTHER_PICTURES)
+    return Shown(
+        run.experiment or run.fingerprint,
+        run.fingerprint,
+        _to_minutes(run.started),
+        run.metrics,
+        _clean(run.params),
+        run.params.get("model.weights", ""),
+        tuple(remarks),
+    )
 
 
 def _remark(num_warnings: int) -> list[str]:
