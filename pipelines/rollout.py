@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
 import torch
 
 from dcal.analysis.tables import flatten_localization, summarise_localization
 from dcal.config import Config, load_config
 from dcal.data.partial import label_partial
+from dcal.inference.depths import choose_test_rows, find_test_split
 from dcal.inference.localization import compute_tolerance, score_looking
 from dcal.inference.parts import PartMasks, build_part_masks
 from dcal.inference.scoring import (
@@ -91,17 +91,12 @@ def score(
     if not scoring.pictures.report.discriminative_parts:
         logger.info("no part annotation: overlays only, no scores")
         return summarise_localization(pd.DataFrame()), {}
-    split = "query" if scoring.config.dataset.kind == "reid" else SPLIT
-    rows = scoring.pictures.select(split).index.to_numpy()
-    if rollout.score_images is not None and rollout.score_images < len(rows):
-        seed = np.random.SeedSequence(scoring.config.seed, spawn_key=(_SCORED_CHOICE,))
-        generator = np.random.default_rng(seed)
-        rows = np.sort(generator.choice(rows, rollout.score_images, replace=False))
-    if not len(rows):
+    rows = choose_test_rows(scoring, num=rollout.score_images)
+    if not rows:
         return summarise_localization(pd.DataFrame()), {}
     scores, num_left_out = score_looking(
         model,
-        build_scoring_loader(scoring, split, rows=rows.tolist()),
+        build_scoring_loader(scoring, find_test_split(scoring), rows=rows),
         masks,
         device=device,
         num_blocks=rollout.num_blocks,
@@ -109,9 +104,6 @@ def score(
     )
     counts = {"num_scored": len(rows) - num_left_out, "num_without_visible_parts": num_left_out}
     return summarise_localization(scores), {f"{SPLIT}/{key}": n for key, n in counts.items()}
-
-
-_SCORED_CHOICE = 1001  # a spawn key of its own keeps this choice apart from others of the seed
 
 
 def track(config: Config, metrics: dict[str, float], *, names: list[str]) -> None:

@@ -56,7 +56,8 @@ def explain(
         from dcal.inference.opening import load_model
         from dcal.inference.own_pictures import find_pictures
 
-        pictures = find_pictures(picture)
+        unnamed: list[str] = []
+        pictures = find_pictures(picture, unnamed=unnamed)
         places = _name_figures(output, pictures)
         problems: dict[int, str] = {}
         rows: list[list[str]] = []
@@ -70,8 +71,8 @@ def explain(
         if rows and output.suffix != ".png":
             _write_index(output / INDEX, rows)
         typer.echo(f"{output}: figures drawn: {len(rows)}")
-    if problems:
-        name_left_out(list(problems.values()), num_pictures=len(pictures))
+    if left_out := [*problems.values(), *unnamed]:
+        name_left_out(left_out, num_pictures=len(pictures) + len(unnamed))
         raise typer.Exit(1)
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcal.cli.terminal import MODEL_HELP, choose_device, require_parent, speaking
+from dcal.cli.terminal import MODEL_HELP, choose_device, name_left_out, require_parent, speaking
 
 if TYPE_CHECKING:
     from dcal.inference.parity import Comparison
 
 _MAX_COMPARED = 64
+_MAX_TOLD = 3  # pictures, where none can be read
 
 
 def export(
@@ -32,7 +33,7 @@ def export(
 
     The graph takes 8-bit RGB pixels (batch, 3, height, width) and gives probabilities, or
     embeddings of a Re-ID model, and the patches that GLCA read. It is compared with the model, and
-    not written where it differs.
+    not written where it differs. Pictures that cannot be read are named, and the status is then 1.
 
     Example: dcal export runs/train/model.safetensors --output birds.onnx --pictures photos
     """
@@ -50,8 +51,12 @@ def export(
             raise ValueError(f"{output}: expected a name that ends in .onnx or .pt2")
         choose_device("cpu")
         opened = load_model(model)
-        paths = find_pictures(pictures)[:_MAX_COMPARED] if pictures else []
-        pixels = read_pixels(paths) if paths else make_pixels(opened)
+        problems: list[str] = []
+        paths = find_pictures(pictures, unnamed=problems) if pictures else []
+        pixels = read_pixels(paths, num=_MAX_COMPARED, problems=problems)
+        if pictures and not pixels:
+            raise ValueError(f"--pictures: none can be read: {'; '.join(problems[:_MAX_TOLD])}")
+        pixels = pixels or make_pixels(opened)
         with write_atomically(output) as temporary:
             exported = export_model(opened, temporary, Form(suffix))
             found = compare(exported, open_exported(temporary, Form(suffix)), pixels)
@@ -61,9 +66,12 @@ def export(
         typer.echo(found.graph.describe("beside the model, resized alike"))
         typer.echo(found.tested.describe("beside the model, resized by Pillow"))
         typer.echo(
-            f"one picture: {found.exported_seconds * 1e3:.1f} ms, torch "
+            f"one picture, about: {found.exported_seconds * 1e3:.1f} ms, the same graph in torch "
             f"{found.model_seconds * 1e3:.1f} ms"
         )
+    if problems:
+        name_left_out(problems, num_pictures=len(pixels) + len(problems))
+        raise typer.Exit(1)
 
 
 def _require_parity(output: Path, found: Comparison) -> None:

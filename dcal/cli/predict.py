@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,18 +80,22 @@ def predict(
         from dcal.inference.own_pictures import find_pictures
         from dcal.inference.prediction import predict_pictures
 
-        pictures = find_pictures(picture)
+        unnamed: list[str] = []
+        pictures = find_pictures(picture, unnamed=unnamed)
         with show_progress() as report:
             result = predict_pictures(
                 load_model(model), pictures, device=choose_device(device),
                 branch=None if branch is None else branch.value, num=top, batch_size=batch_size,
                 on_batch=lambda done: report("predicting", done, len(pictures)),
             )  # fmt: skip
+        left_out = result.left_out | {each.partition(": ")[0]: each for each in unnamed}
+        result = replace(result, left_out=left_out)
         if output is not None:
             _write(output, result)
         _tell(result, form, num_shown=None if output is None else _MAX_SHOWN)
     if result.left_out:
-        name_left_out(list(result.left_out.values()), num_pictures=len(pictures))
+        num_pictures = len(pictures) + len(unnamed)
+        name_left_out(list(result.left_out.values()), num_pictures=num_pictures)
         raise typer.Exit(1)
 
 

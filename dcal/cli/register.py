@@ -28,6 +28,7 @@ def register(
     with speaking():
         from dcal.inference.opening import find_model, find_run
         from dcal.serving.registration import register_model
+        from dcal.tracking.store import find_tracking_uri, mask_password
 
         path = find_model(model)
         found = register_model(path, name, alias=alias, run_id=find_run(model, path))
@@ -35,5 +36,9 @@ def register(
             f"models:/{found.name}@{alias}" if alias else f"models:/{found.name}/{found.version}"
         )
         typer.echo(f"version {found.version} of {found.name}, of run {found.run_id}")
-        typer.echo(f"serve it: mlflow models serve -m {place} --env-manager local --port 5002")
+        address = mask_password(find_tracking_uri())
+        typer.echo(
+            f"serve it: MLFLOW_TRACKING_URI={address} mlflow models serve -m {place} "
+            "--env-manager local --port 5002"
+        )
         typer.echo(f"use it: dcal predict {place} PICTURES")

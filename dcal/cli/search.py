@@ -94,12 +94,14 @@ def search(
         _require_html(page)
 
         from dcal.inference.folder_gallery import open_place
-        from dcal.inference.gallery_search import list_queries, search_gallery
+        from dcal.inference.gallery_search import search_gallery
         from dcal.inference.opening import find_model
+        from dcal.inference.own_pictures import find_pictures
 
         if picture is not None:
             _require_drawable(picture)
-        queries = list_queries(query)
+        unnamed: list[str] = []
+        queries = find_pictures(query, unnamed=unnamed)
         options: dict[str, Any] = {
             "model_path": None if model is None else find_model(model),
             "device": choose_device(device),
@@ -120,7 +122,10 @@ def search(
             _draw(picture, result)
         if page is not None:
             _write_page(page, result, name=gallery.name)
-    num_left_out = len(result.left_out) + (len(embedded.left_out) if embedded else 0)
+        for sentence in unnamed:
+            typer.echo(f"warning: {sentence}", err=True)
+    num_left_out = len(result.left_out) + len(unnamed)
+    num_left_out += len(embedded.left_out) if embedded else 0
     end_where_left_out(num_left_out, is_allowed=allow_partial)
 
 
@@ -199,7 +204,7 @@ def _write_page(path: Path, result: SearchResult, *, name: str) -> None:
     )
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    typer.echo(f"{path} ({len(text.encode()) / 1e6:.1f} MB): open it in a browser")
+    typer.echo(f"{path} ({len(text.encode()) / 1e6:.2f} MB): open it in a browser")
 
 
 def _require_drawable(path: Path) -> None:

@@ -15,6 +15,8 @@ from dcal.inference.parts import build_part_masks
 from dcal.inference.scoring import Scoring, build_scoring_loader
 from dcal.training.runtime import resolve_runtime
 
+_SCORED_CHOICE = 1001  # a spawn key of its own keeps this choice apart from others of the seed
+
 
 class Rollouts(NamedTuple):
     """Some pictures and their rollouts at several depths; on the CPU, in float32."""
@@ -55,7 +57,9 @@ def roll_out_depths(scoring: Scoring, *, num_pictures: int, depths: Sequence[int
 
 
 def score_depths(scoring: Scoring, *, num_pictures: int) -> pd.DataFrame:
-    """Score the rollout of the first test pictures, or queries, against their parts at each depth.
+    """Score the rollout of test pictures, or queries, against their parts at each depth.
+
+    The pictures are drawn by the run's seed: the first ones would be of a few classes.
 
     Returns:
         The rows of the branch `sa` of `score_looking`, of 1 to L blocks; an empty table where the
@@ -63,7 +67,7 @@ def score_depths(scoring: Scoring, *, num_pictures: int) -> pd.DataFrame:
     """
     if not scoring.pictures.report.discriminative_parts:
         return pd.DataFrame()
-    rows = list_test_rows(scoring, num=num_pictures)
+    rows = choose_test_rows(scoring, num=num_pictures)
     masks, tolerance = build_part_masks(scoring), compute_tolerance(scoring)
     tables = [
         score_looking(
@@ -85,6 +89,16 @@ def list_test_rows(scoring: Scoring, *, num: int) -> list[int]:
     split = find_test_split(scoring)
     rows: list[int] = scoring.pictures.select(split).index[:num].tolist()
     return rows
+
+
+def choose_test_rows(scoring: Scoring, *, num: int | None) -> list[int]:
+    """Return rows of test, for Re-ID of the queries, drawn by the run's seed; None = all."""
+    rows = scoring.pictures.select(find_test_split(scoring)).index.to_numpy()
+    if num is not None and num < len(rows):
+        seed = np.random.SeedSequence(scoring.config.seed, spawn_key=(_SCORED_CHOICE,))
+        rows = np.sort(np.random.default_rng(seed).choice(rows, num, replace=False))
+    chosen: list[int] = rows.tolist()
+    return chosen
 
 
 def find_test_split(scoring: Scoring) -> str:

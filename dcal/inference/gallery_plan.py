@@ -40,7 +40,8 @@ def make_plan(
         FileNotFoundError: No such folder.
         ValueError: No picture, or pictures that cannot be decoded and may not be left out.
     """
-    listed = list_pictures(folder)
+    unnamed: list[str] = []
+    listed = list_pictures(folder, unnamed=unnamed)
     known = _get_known(older)
     joined = listed.merge(known, on="path", how="left", suffixes=("", "_then"))
     is_same = joined["num_bytes"] == joined["num_bytes_then"]
@@ -53,7 +54,9 @@ def make_plan(
         verify="pixels",
         on_picture=None if on_progress is None else lambda *done: on_progress("checking", *done),
     )
-    require_decodable(errors, len(listed), what=str(folder), allow_partial=allow_partial)
+    unusable = pd.concat([errors, pd.Series(unnamed, dtype="str")])
+    num_pictures = len(listed) + len(unnamed)
+    require_decodable(unusable, num_pictures, what=str(folder), allow_partial=allow_partial)
     is_touched = measured["sha256"] == measured["sha256_then"]  # other time, same bytes
     kept = pd.concat([joined.loc[is_same], measured[is_touched]])
     removed = sorted(set(known["path"]) - set(listed["path"]))
@@ -61,9 +64,9 @@ def make_plan(
         kept = pd.concat([kept, known.loc[known["path"].isin(removed)]])
     fresh = measured.loc[~is_touched, COLUMNS]
     if not len(kept) and not len(fresh):
-        raise ValueError(f"{folder}: none of its {len(listed)} pictures can be decoded")
+        raise ValueError(f"{folder}: none of its {num_pictures} pictures can be decoded")
     kept = kept.set_index(kept["position"].astype("int64"))[COLUMNS].astype(_TYPES)
-    left_out = suspects.loc[errors.index, "path"].tolist()
+    left_out = [*suspects.loc[errors.index, "path"], *unnamed]
     return Plan(kept, fresh.reset_index(drop=True), removed, left_out)
 
 

@@ -20,7 +20,7 @@ from dcal.inference.embedding import compute_embeddings
 from dcal.inference.features import require_comparable, require_same_recipe
 from dcal.inference.gallery import Gallery, read_gallery
 from dcal.inference.gallery_plan import OnProgress
-from dcal.inference.own_pictures import find_pictures, read_batches, require_decodable
+from dcal.inference.own_pictures import read_batches, require_decodable
 from dcal.inference.recipe import open_embedder
 from dcal.metrics.nearest import compute_recall, find_nearest, measure_distances
 
@@ -49,20 +49,6 @@ class SearchResult:
     left_out: tuple[Path, ...] = ()  # queries that cannot be decoded
 
 
-def list_queries(places: Sequence[str | Path]) -> list[Path]:
-    """Return the pictures that are named, of folders and of patterns; see `find_pictures`.
-
-    Raises:
-        FileNotFoundError: One is neither a file nor a folder.
-        ValueError: Nothing is named, or a folder or pattern has no picture.
-    """
-    found = find_pictures(places)
-    for path in found:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: expected a picture or a folder; there is none")
-    return found
-
-
 def search_gallery(
     place: str | Path,
     queries: Sequence[Path],
@@ -79,7 +65,7 @@ def search_gallery(
 
     Args:
         place: The gallery's folder.
-        queries: Picture files; see `list_queries`.
+        queries: Picture files; see `find_pictures`.
         device: Where the model runs.
         num: Answers for each query; all where the gallery has fewer.
         model_path: What embedded the gallery; None = where it was then.

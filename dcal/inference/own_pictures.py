@@ -31,11 +31,16 @@ class _Loaded(NamedTuple):
     stretch: float  # how many times, at least 1, resizing makes it wider or narrower
 
 
-def list_pictures(folder: str | Path) -> pd.DataFrame:
+def list_pictures(folder: str | Path, *, unnamed: list[str] | None = None) -> pd.DataFrame:
     """List the pictures below a folder.
 
     Hidden files, files with other suffixes, and links to folders are left out and counted in a
     warning.
+
+    Args:
+        folder: Where to look.
+        unnamed: Where it is given, a picture whose name is not UTF-8, which no table can hold, is
+            left out and noted here in a sentence.
 
     Returns:
         One row a picture, sorted: path (relative to the folder), num_bytes, modified_ns.
@@ -55,11 +60,12 @@ def list_pictures(folder: str | Path) -> pd.DataFrame:
         for name in names:
             path = Path(parent, name)
             if is_picture(path):
-                rows.append(_describe(path, folder))
+                if not _is_noted(path.relative_to(folder), unnamed):
+                    rows.append(_describe(path, folder))
             else:
                 ignored["hidden files" if name.startswith(".") else "other suffixes"] += 1
     told = ", ".join(f"{why}: {count}" for why, count in sorted(ignored.items()) if count)
-    if not rows:
+    if not rows and not unnamed:
         found = f"found only {told}" if told else "it is empty"
         raise ValueError(
             f"{folder}: expected at least one picture ({', '.join(PICTURE_SUFFIXES)}); {found}"
@@ -70,11 +76,15 @@ def list_pictures(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("path", ignore_index=True)
 
 
-def find_pictures(places: Sequence[str | Path]) -> list[Path]:
+def find_pictures(places: Sequence[str | Path], *, unnamed: list[str] | None = None) -> list[Path]:
     """Return the pictures that are named, those of folders and those that patterns match, once.
 
     A file that is named counts as a picture whatever its name is, and one that is not there too:
     the caller says so. A pattern such as `photos/**/*.jpg` takes the pictures among its matches.
+
+    Args:
+        places: Files, folders and patterns.
+        unnamed: See `list_pictures`.
 
     Raises:
         ValueError: Nothing is named, a folder has no picture, no picture matches a pattern, or a
@@ -86,14 +96,12 @@ def find_pictures(places: Sequence[str | Path]) -> list[Path]:
     for place in places:
         path = Path(place)
         if path.is_dir():
-            found += [path / name for name in list_pictures(path)["path"]]
+            found += [path / name for name in list_pictures(path, unnamed=unnamed)["path"]]
         elif glob.has_magic(str(place)) and not os.path.lexists(path):
             found += _match_pictures(str(place))
         else:
             found.append(path)
-    for path in found:
-        _require_utf8(path.as_posix())
-    return list(dict.fromkeys(found))
+    return [path for path in dict.fromkeys(found) if not _is_noted(path, unnamed)]
 
 
 def _match_pictures(pattern: str) -> list[Path]:
@@ -221,15 +229,21 @@ def _load(path: Path, transform: Transform) -> _Loaded:
 
 def _describe(path: Path, folder: Path) -> tuple[str, int, int]:
     name = path.relative_to(folder).as_posix()
-    _require_utf8(name)
     # A link that leads nowhere is told of when it is read, as any picture that cannot be.
     status = path.stat() if path.exists() else path.lstat()
     return name, status.st_size, status.st_mtime_ns
 
 
-def _require_utf8(name: str) -> None:
+def _is_noted(path: Path, unnamed: list[str] | None) -> bool:
+    """Note a name that is not UTF-8, and say whether it is one."""
+    name = path.as_posix()
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         shown = name.encode("utf-8", "backslashreplace").decode()
-        raise ValueError(f"{shown}: the file name is not UTF-8; rename the file") from None
+        sentence = f"{shown}: the file name is not UTF-8; rename the file"
+        if unnamed is None:
+            raise ValueError(sentence) from None
+        unnamed.append(sentence)
+        return True
+    return False

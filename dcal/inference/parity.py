@@ -28,21 +28,23 @@ class Parity(NamedTuple):
 
     num_pictures: int
     largest: float  # difference of any probability or element of an embedding
-    changed: float  # share of pictures with another most probable class; 0 for embeddings
-    flips: float  # share of chosen patches that the other one did not choose
+    changed: float | None  # share of pictures with another best class; None for embeddings
+    flips: float | None  # share of chosen patches that the other did not choose; None without any
     unexplained: float  # the largest difference of a picture whose patches are the same
 
     @property
     def is_same(self) -> bool:
         """Say whether nothing differs but roundings, and what a few exchanged patches change."""
-        return self.flips <= MOST_FLIPS and self.unexplained <= TOLERANCE
+        return (self.flips or 0.0) <= MOST_FLIPS and self.unexplained <= TOLERANCE
 
     def describe(self, what: str) -> str:
         """Return it in a line."""
-        return (
-            f"{what}: {self.num_pictures} pictures, largest difference {self.largest:.1e}, "
-            f"other class {self.changed:.1%}, other patches {self.flips:.2%}"
-        )
+        told = f"{what}: {self.num_pictures} pictures, largest difference {self.largest:.1e}"
+        if self.changed is not None:
+            told += f", other class {self.changed:.1%}"
+        if self.flips is not None:
+            told += f", other patches {self.flips:.2%}"
+        return told
 
 
 class Comparison(NamedTuple):
@@ -54,9 +56,26 @@ class Comparison(NamedTuple):
     model_seconds: float
 
 
-def read_pixels(paths: Sequence[Path]) -> list[Tensor]:
-    """Return pictures as the graph takes them: (1, 3, H, W), 8-bit."""
-    return [torch.from_numpy(np.array(load_image(path))).permute(2, 0, 1)[None] for path in paths]
+def read_pixels(paths: Sequence[Path], *, num: int, problems: list[str]) -> list[Tensor]:
+    """Return the first `num` pictures that can be read, as the graph takes them.
+
+    Args:
+        paths: Their files.
+        num: How many.
+        problems: Gets a sentence for each one before them that cannot be read.
+
+    Returns:
+        (1, 3, H, W) each, 8-bit.
+    """
+    found: list[Tensor] = []
+    for path in paths:
+        if len(found) == num:
+            break
+        try:
+            found.append(torch.from_numpy(np.array(load_image(path))).permute(2, 0, 1)[None])
+        except OSError as error:
+            problems.append(str(error))
+    return found
 
 
 def make_pixels(model: DCAL, *, num: int = 8) -> list[Tensor]:
@@ -133,8 +152,8 @@ def _measure(
     return Parity(
         num_pictures,
         float(found.max()),
-        num_changed / num_pictures,
-        num_flips / max(num_chosen, 1),
+        None if is_reid else num_changed / num_pictures,
+        num_flips / num_chosen if num_chosen else None,
         float(rest.max()) if len(rest) else 0.0,
     )
 

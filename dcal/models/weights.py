@@ -167,7 +167,12 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
         ValueError: The card cannot be read.
     """
     card_path = Path(path).with_suffix(".json")
-    if not Path(path).is_file() or not card_path.is_file():
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"{path}: expected a model file; there is no such file (the train stage writes "
+            "runs/train/model.safetensors)"
+        )
+    if not card_path.is_file():
         raise FileNotFoundError(
             f"{path}: expected a model file with {card_path.name} beside it; the train stage "
             "writes both to runs/train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -124,7 +125,6 @@ def test_a_model_may_be_given_and_another_one_is_refused(place: Path) -> None:
     ("arguments", "sentence"),
     [
         (["search", "nothing", "photos"], "error: nothing: no gallery there (no gallery.json); "),
-        (["search", "g", "no.png"], "error: no.png: expected a picture or a folder; there is none"),
         (["search", "g", "photos", "--page", "a.png"], "error: a.png: expected a name that ends "),
         (["search", "photos", "photos"], "error: photos: expected a gallery; it is a folder witho"),
         (["search", "g", "photos", "--picture", "a.gif"], "error: a.gif: expected a name that en"),
@@ -218,8 +218,28 @@ def test_search_names_all_damaged_queries_and_leaves_them_out(
 def test_queries_of_which_none_can_be_decoded_are_a_mistake(place: Path) -> None:
     embed()
     (place / "bad.png").write_bytes(b"no picture")
-    said = run("search", "g", "bad.png", status=1).stderr
-    assert said.splitlines()[-1] == "error: queries: none of the 1 pictures can be decoded"
+    for query in ("bad.png", "no.png"):
+        said = run("search", "g", query, status=1).stderr
+        assert f"left out: {query}: " in said
+        assert said.splitlines()[-1] == "error: queries: none of the 1 pictures can be decoded"
+
+
+def test_a_query_that_is_not_there_is_passed_over(place: Path) -> None:
+    embed()
+    arguments = ("search", "g", "no.png", "photos/picture [1].png", "--top", "1")
+    result = run(*arguments, "--output", "a.csv", status=1)
+    assert "left out: no.png: no such file" in result.stderr
+    assert pd.read_csv("a.csv")["name"].tolist() == ["picture [1].png"]
+
+
+def test_a_query_whose_name_is_not_utf8_is_passed_over(place: Path) -> None:
+    embed()
+    name = os.fsdecode(b"a\xff.png")
+    write_picture(place / name, seed=1)
+    result = run("search", "g", name, "photos", "--output", "a.csv", status=1)
+    assert "warning: a\\udcff.png: the file name is not UTF-8" in result.stderr
+    assert "error: pictures left out, named above: 1" in result.stderr
+    assert pd.read_csv("a.csv")["query"].nunique() == 5
 
 
 def test_a_folder_is_searched_as_its_gallery_would_be(

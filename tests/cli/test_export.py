@@ -38,6 +38,13 @@ def test_it_says_how_the_file_compares_with_the_model(place: Path) -> None:
     assert (place / "a.pt2").stat().st_size > 10_000
 
 
+def test_pictures_that_cannot_be_read_are_named_and_the_rest_compared(place: Path) -> None:
+    (place / "bad.png").write_bytes(b"no picture")
+    result = export("--output", "a.pt2", "--pictures", "bad.png", "--pictures", "photos", status=1)
+    assert "resized by Pillow: 2 pictures" in result.stdout and (place / "a.pt2").is_file()
+    assert result.stderr.startswith("error: 1 of 3 pictures were passed over:\n  bad.png: ")
+
+
 def test_a_file_that_differs_is_not_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "TOLERANCE", -1.0)
     said = export("--output", "a.pt2", status=1)
@@ -54,7 +61,10 @@ def test_a_file_that_differs_is_not_written(place: Path, monkeypatch: pytest.Mon
     [
         (["--output", "a.bin"], "error: a.bin: expected a name that ends in .onnx or .pt2"),
         (["--output", "no/a.onnx"], "error: no/a.onnx: expected the folder no to be there"),
-        (["--output", "a.onnx", "--pictures", "gone.png"], "error: gone.png: no such file"),
+        (
+            ["--output", "a.onnx", "--pictures", "gone.png"],
+            "error: --pictures: none can be read: gone",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(place: Path, arguments: list[str], sentence: str) -> None:

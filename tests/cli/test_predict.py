@@ -81,11 +81,19 @@ def test_a_link_of_a_folder_that_leads_nowhere_is_passed_over(place: Path) -> No
     )
 
 
-def test_a_name_that_is_not_utf8_is_one_sentence(place: Path) -> None:
+def test_a_name_that_is_not_utf8_is_passed_over(place: Path) -> None:
     name = os.fsdecode(b"a\xff.png")
     write_picture(place / name, seed=1)
-    result = predict(name, status=1)
-    assert result.stderr == "error: a\\udcff.png: the file name is not UTF-8; rename the file\n"
+    told = "a\\udcff.png: the file name is not UTF-8; rename the file"
+    assert predict(name, status=1).stderr == (
+        f"error: 1 of 1 pictures were passed over:\n  {told}\n"
+    )
+    write_picture(place / "odd" / name, seed=1)
+    write_picture(place / "odd" / "b.png", seed=2)
+    result = predict("odd", "--format", "json", status=1)
+    content = json.loads(result.stdout)
+    assert [each["picture"] for each in content["pictures"]] == ["odd/b.png"]
+    assert content["left_out"] == [{"picture": "a\\udcff.png", "reason": told}]
 
 
 def test_where_nothing_can_be_read_that_is_said(place: Path) -> None:

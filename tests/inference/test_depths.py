@@ -10,6 +10,7 @@ import torch
 
 from dcal.inference.depths import (
     choose_depths,
+    choose_test_rows,
     find_test_split,
     list_test_rows,
     roll_out_depths,
@@ -59,11 +60,24 @@ def test_every_depth_is_scored_on_the_parts(scoring: Scoring) -> None:
     assert set(scores["branch"]) == {"sa"}
     assert sorted(scores["num_blocks"].unique()) == list(range(1, num_blocks + 1))
     row = scores.iloc[-1]
-    rollout = roll_out_depths(scoring, num_pictures=3, depths=[num_blocks])
-    position = list_test_rows(scoring, num=3).index(row["row"])
     mask = build_part_masks(scoring)(int(row["row"]))
-    share = energy_share(rollout.maps[num_blocks][position], mask)
+    images = next(iter(build_scoring_loader(scoring, "test", rows=[int(row["row"])])))["image"]
+    with torch.inference_mode():
+        share = energy_share(scoring.model.rollout(images, num_blocks)[0], mask)
     assert row["energy_share"] == pytest.approx(share, abs=1e-6)
+
+
+def test_scored_pictures_are_drawn_from_all_classes_by_the_seed(scoring: Scoring) -> None:
+    test = scoring.pictures.select("test")
+    assert choose_test_rows(scoring, num=None) == test.index.tolist()
+    assert choose_test_rows(scoring, num=len(test)) == test.index.tolist()
+    rows = choose_test_rows(scoring, num=len(test) - 1)
+    assert rows == sorted(rows) == choose_test_rows(scoring, num=len(test) - 1)
+    draws = {
+        tuple(choose_test_rows(scoring._replace(config=config), num=2))
+        for config in (scoring.config.model_copy(update={"seed": seed}) for seed in range(12))
+    }
+    assert len(draws) > 6
 
 
 def test_the_tolerance_is_half_a_patch(scoring: Scoring) -> None:

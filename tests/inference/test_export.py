@@ -70,6 +70,11 @@ def test_a_comparison_finds_a_model_that_is_another_one(model):
     assert same.is_same and not other.graph.is_same
 
 
+def test_what_a_model_has_not_is_not_told():
+    told = Parity(8, 1e-6, None, None, 1e-6)
+    assert told.is_same and told.describe("it") == "it: 8 pictures, largest difference 1.0e-06"
+
+
 @pytest.mark.parametrize(
     ("unexplained", "flips", "is_same"),
     [(1e-6, 0, True), (0.3, 0, False), (1e-6, 0.005, True), (0.3, 0.005, False), (0, 0.5, False)],

@@ -282,6 +282,13 @@ def test_a_file_name_that_is_not_utf8_is_one_sentence(photos: Path) -> None:
         list_pictures(photos)
 
 
+def test_a_file_name_that_is_not_utf8_is_left_out_by_a_sentence(model: Path, photos: Path) -> None:
+    (photos / os.fsdecode(b"\xff.png")).write_bytes(b"")
+    summary = embed(model, photos, allow_partial=True)
+    assert len(summary.gallery) == 4
+    assert summary.left_out == ["\\udcff.png: the file name is not UTF-8; rename the file"]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -18,7 +18,7 @@ from dcal.inference import gallery_search
 from dcal.inference.features import Features
 from dcal.inference.gallery import Gallery, GalleryCard, save_gallery
 from dcal.inference.gallery_building import BuildOptions, embed_folder
-from dcal.inference.gallery_search import list_queries, search_embeddings, search_gallery
+from dcal.inference.gallery_search import search_embeddings, search_gallery
 from dcal.inference.recipe import Recipe
 from tests.data.factory import write_picture
 from tests.inference.model_files import write_model
@@ -94,16 +94,10 @@ def test_the_model_is_looked_for_where_it_was(built: Path, tmp_path: Path) -> No
     assert result.table["name"].tolist() == ["3.png"]
 
 
-def test_queries_are_pictures_and_folders_each_once(built: Path, tmp_path: Path) -> None:
-    photos = built / "photos"
-    found = list_queries([photos / "2.png", photos])
-    assert found == [photos / f"{i}.png" for i in (2, 0, 1, 3, 4, 5)]
-    with pytest.raises(FileNotFoundError, match="no.png: expected a picture or a folder"):
-        list_queries([photos / "no.png"])
-    with pytest.raises(ValueError, match="expected at least one picture, folder or pattern"):
-        list_queries([])
+def test_no_answer_to_a_query_is_a_mistake(built: Path) -> None:
+    query = [built / "photos/2.png"]
     with pytest.raises(ValueError, match="top: expected at least 1 answer"):
-        search_gallery(built / "gallery", found, device=CPU, num=0)
+        search_gallery(built / "gallery", query, device=CPU, num=0)
 
 
 def test_queries_none_of_which_can_be_decoded_are_refused_even_where_some_may_be_left_out(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dcal.visual.report import render_search
-from dcal.visual.report.search import MAX_QUERIES
+from dcal.visual.report.search import MAX_ANSWERS, MAX_QUERIES
 from tests.data.factory import write_picture
 from tests.visual.test_comparison import read_csvs
 from tests.visual.test_report import Page
@@ -60,10 +60,24 @@ def test_pictures_that_are_gone_or_damaged_are_told_in_their_place(folder: Path)
     assert "no longer there" in page.text and "can no longer be read" in page.text
 
 
-def test_folders_of_this_machine_are_not_on_the_page(folder: Path) -> None:
-    html = render(make_table([str(folder / "asked/query & co.png")], ["<0>.png"]))
-    assert str(folder) not in html and ".../asked/query &amp; co.png" in html
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_folders_of_this_machine_are_not_on_the_page(
+    is_absolute: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "gallery/deeper").mkdir()
+    monkeypatch.chdir(folder / "gallery/deeper")
+    query = str(folder / "asked/query & co.png") if is_absolute else "../../asked/query & co.png"
+    table = make_table([query], ["<0>.png"])
+    html = render_search(table, pictures_folder=folder / "gallery", title="Found", lead="One.")
+    assert str(folder) not in html and "../../asked" not in html
     assert read_csvs(html)["answers.csv"]["query"].tolist() == [".../asked/query & co.png"]
+
+
+def test_more_answers_than_a_page_holds_are_in_the_csv(folder: Path) -> None:
+    names = ["<0>.png"] * (MAX_ANSWERS + 2)
+    html = render(make_table(["asked/query & co.png"], names))
+    assert html.count('alt="Answer ') == MAX_ANSWERS and "and 2 more in the CSV" in html
+    assert len(read_csvs(html)["answers.csv"]) == MAX_ANSWERS + 2
 
 
 @pytest.mark.parametrize(

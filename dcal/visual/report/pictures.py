@@ -184,8 +184,8 @@ def _gallery_note(inputs: ReportInputs, *, num_shown: int) -> str:
         )
     num_wrong = int((~table["is_correct"].astype(bool)).sum())
     note = (
-        f"{len(table)} test pictures drawn by the run's seed, half of them from the wrong ones "
-        f"where there are as many: {num_wrong} are wrong"
+        f"{len(table)} test pictures drawn by the run's seed, half of them from the wrong ones and "
+        f"half from the right ones as far as there are as many: {num_wrong} are wrong"
     )
     if num_shown < len(table):
         note += f"; the first {num_shown} are shown, all are in {inputs.gallery_folder.as_posix()}"

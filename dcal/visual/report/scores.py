@@ -31,6 +31,9 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
     cells = [format_percent(chance["top1_accuracy"]), format_percent(chance["top5_accuracy"])]
     cells += [format_percent(chance["mean_class_accuracy"]), "", *([""] if has_held_out else [])]
     top5 = "" if inputs.num_classes > 5 else " With five classes or fewer, top-5 is 100 %."
+    both = ""
+    if "both" in table.index:
+        both = "SA + GLCA is the mean of the two branches' probabilities. "
     return {
         "note": describe_selection(inputs),
         "rows": rows,
@@ -48,10 +51,9 @@ def build_scores(inputs: ReportInputs) -> dict[str, Any]:
         "held_out_heading": name_held_out(inputs, "top-1") if has_held_out else "",
         "caption": (
             "Bars: top-1 accuracy; the line on a bar is its 95 % interval over the test pictures "
-            "(not over seeds: this is one run), the upright mark is chance. SA + GLCA is the mean "
-            "of the two branches' probabilities. Class mean leaves out classes without test "
-            f"pictures. ECE: expected calibration error, 15 equal bins, lower is better.{top5}"
-            + (describe_held_out(inputs) if has_held_out else "")
+            f"(not over seeds: this is one run), the upright mark is chance. {both}Class mean "
+            "leaves out classes without test pictures. ECE: expected calibration error, 15 equal "
+            f"bins, lower is better.{top5}" + (describe_held_out(inputs) if has_held_out else "")
         ),
     }
 
@@ -102,6 +104,7 @@ def build_curves(inputs: ReportInputs) -> dict[str, Any] | None:
     if inputs.training is None:
         return None
     panels, history = [], inputs.training.history
+    captions = _CURVE_CAPTIONS if "train/log_variance/sa" in history else {}
     for panel in list_panels(history):
         figure = draw_curves(history, panel)
         svg = figure_to_svg(figure, description=describe_curves(history, panel))
@@ -109,7 +112,7 @@ def build_curves(inputs: ReportInputs) -> dict[str, Any] | None:
         panels.append(
             {
                 "svg": svg,
-                "caption": _CURVE_CAPTIONS.get(panel.title, ""),
+                "caption": captions.get(panel.title, ""),
                 "csv": attach_csv(name, select_panel(history, panel)),
             }
         )
@@ -120,6 +123,7 @@ def build_curves(inputs: ReportInputs) -> dict[str, Any] | None:
     return {"panels": panels, "note": note}
 
 
+# Where the weights of the losses are learned.
 _CURVE_CAPTIONS = {
     "Loss": "The total weighs the branches' losses and adds the log-variances, so it may fall "
     "below zero; nothing is selected by it.",

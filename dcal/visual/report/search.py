@@ -11,11 +11,13 @@ from dcal.visual.report.attachments import attach_csv
 from dcal.visual.report.templates import fill
 from dcal.visual.thumbnails import make_thumbnail
 
-MAX_QUERIES = 50  # that are shown; the page would grow too large to be sent
+# That are shown; with more the page would grow too large to be sent.
+MAX_QUERIES = 50
+MAX_ANSWERS = 50  # to each
 
 
 def render_search(table: pd.DataFrame, *, pictures_folder: Path, title: str, lead: str) -> str:
-    """Return the answers to up to 50 queries as one HTML page that needs no other file.
+    """Return up to 50 answers to each of up to 50 queries as an HTML page that needs no other file.
 
     A picture of the gallery that is gone or damaged since it was embedded is told in its place. The
     CSV on the page holds the answers to all queries.
@@ -48,14 +50,18 @@ def _build_list(query: str, answers: pd.DataFrame, folder: Path) -> dict[str, An
         "name": name,
         "query": make_thumbnail(Path(query)),
         "alt": f"Query {name}",
-        "answers": [_build_answer(row, name, folder) for row in answers.to_dict("records")],
+        "answers": [
+            _build_answer(row, name, folder) for row in answers.head(MAX_ANSWERS).to_dict("records")
+        ],
+        "num_more": max(0, len(answers) - MAX_ANSWERS),
     }
 
 
 def hide_folders(query: str) -> str:
     """Leave out where on this machine a picture lies, but for its own folder; the page is sent."""
     path = Path(query)
-    return f".../{path.parent.name}/{path.name}" if path.is_absolute() else query
+    is_elsewhere = path.is_absolute() or ".." in path.parts
+    return f".../{path.parent.name}/{path.name}" if is_elsewhere else query
 
 
 def _build_answer(row: dict[Any, Any], query: str, folder: Path) -> dict[str, Any]:
