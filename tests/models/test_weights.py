@@ -178,6 +178,9 @@ def test_start_from_a_dcal_file_takes_backbone_and_glca_but_no_head(tmp_path):
 
 
 def test_a_model_without_its_card_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a model file; there is no such file"):
+        load_model(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").touch()
     with pytest.raises(FileNotFoundError, match="model.json beside it"):
         load_model(tmp_path / "model.safetensors")
 
