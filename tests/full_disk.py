@@ -170,6 +170,7 @@ def write_report(version: int) -> None:
 
     @dataclass
     class Inputs:
+        training: None = None
         asks_for_pictures: bool = False
 
     report.read_inputs = Inputs
