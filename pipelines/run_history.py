@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -25,7 +26,9 @@ NUM_COMPARED = 5
 
 
 def find_past_runs(current: RunRecord, *, num: int = NUM_COMPARED) -> list[PastRun]:
-    """Return the newest runs of the same data set, but for the current one; newest first.
+    """Return the newest runs of the same data set that began before the current one; newest first.
+
+    Later ones are left out, so that a page stays the same when it is made again.
 
     Asks git of the current directory; where there is none, no run is found.
     """
@@ -49,8 +52,21 @@ def _list_candidates(current: RunRecord) -> Iterator[Run]:
         name = run.run_id or run.fingerprint
         if run.commit is not None and name and name != _identify(current) and run.started:
             newest.setdefault(name, run)
-    same = (run for run in newest.values() if run.dataset == current.dataset.name)
-    yield from sorted(same, key=lambda run: run.started, reverse=True)
+    earlier = [
+        run
+        for run in newest.values()
+        if run.dataset == current.dataset.name
+        and _read_time(run.started) < _read_time(current.started)
+    ]
+    yield from sorted(earlier, key=lambda run: _read_time(run.started), reverse=True)
+
+
+def _read_time(started: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(started)
+    except ValueError:  # of another version of this project
+        return datetime.max.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _identify(record: RunRecord) -> str:

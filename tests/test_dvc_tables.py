@@ -103,15 +103,17 @@ def test_plots_have_titles_axes_and_a_line_a_run(compared: Project) -> None:
 
 
 def test_the_report_compares_the_runs_of_experiments(compared: Project) -> None:
-    # As make report LAST=2 does.
-    compared.run("python", "-m", "pipelines.report_run", "", "--last", "2")
-    page = (compared.folder / "reports/workspace.html").read_text(encoding="utf-8")
+    # As make report RUN=top-r-2 LAST=2 does.
+    compared.run("python", "-m", "pipelines.report_run", "top-r-2", "--last", "2")
+    page = (compared.folder / "reports/top-r-2.html").read_text(encoding="utf-8")
     section = page.partition('id="compared"')[2].partition("</section>")[0]
     names = re.findall(r'<th scope="row">([^<]+)<span', section)
-    assert names[1:] == ["top-r-2", "top-r-1"]  # the newest first, after its own
+    # Its own, and those before it, the newest first.
+    baseline = compared.read_json("results/train/run.json")["fingerprint"]
+    assert names == ["top-r-2", "top-r-1", baseline]
     assert re.findall(r"<code>model.top_r</code> (\S+) &rarr; (\S+)</span>", section) == [
-        ("0.5", "0.3"),
-        ("0.2", "0.3"),
+        ("0.2", "0.5"),
+        ("0.3", "0.5"),
     ]
 
 

@@ -108,7 +108,9 @@ def test_experiments_of_dvc_count_and_have_their_names(repository: Repository) -
     ref = f"refs/exps/{baseline[:2]}/{baseline[2:]}/bold-finch"
     repository.project.run("git", "update-ref", ref, experiment)
     repository.project.run("git", "reset", "-q", "--hard", baseline)
-    (run,) = repository.find()
+    assert repository.find() == []  # later than the baseline
+    repository.train(3, top_r=0.3)
+    run, _ = repository.find()
     assert (run.experiment, run.params["model.top_r"]) == ("bold-finch", "0.2")
 
 

@@ -136,7 +136,7 @@ def test_folders_of_a_machine_are_no_difference(inputs: ReportInputs) -> None:
 
 def test_without_another_run_the_page_says_how_there_would_be_one(inputs: ReportInputs) -> None:
     html = render_report(inputs)
-    assert "Git holds no other run of birds yet." in html and 'class="runs"' not in html
+    assert "Git holds no run of birds before this one." in html and 'class="runs"' not in html
 
 
 def test_a_model_that_was_given_is_compared_with_nothing(inputs: ReportInputs) -> None:

@@ -215,8 +215,8 @@ def _to_minutes(started: str) -> str:
 def _tell(inputs: ReportInputs, *, num_others: int) -> str:
     last = "run" if num_others == 1 else f"{num_others} runs"
     told = (
-        f"Beside this one, the last {last} of {inputs.config.dataset.name} that git held on any "
-        "branch, tag or DVC experiment as this page was made. Difference: this run less that one, "
+        f"Beside this one, the last {last} of {inputs.config.dataset.name} before it, of those "
+        "that git holds on any branch, tag or DVC experiment. Difference: this run less that one, "
         "in points."
     )
     if inputs.is_reid:
@@ -232,6 +232,7 @@ def _tell(inputs: ReportInputs, *, num_others: int) -> str:
 
 def _tell_none(inputs: ReportInputs) -> str:
     return (
-        f"Git holds no other run of {inputs.config.dataset.name} yet. Commit results, dvc.lock and "
-        "params.yaml of this one, or keep it with dvc exp run: later pages compare with it."
+        f"Git holds no run of {inputs.config.dataset.name} before this one. Commit results, "
+        "dvc.lock and params.yaml of this one, or keep it with dvc exp run: pages of later runs "
+        "compare with it."
     )
