@@ -34,8 +34,8 @@ def explain(
     output: Annotated[
         Path,
         typer.Option(
-            help="A folder, made or added to, for <picture>.png of each and index.csv; or, of one "
-            "picture, a file ending in .png."
+            help="A folder, made where it is missing, for <picture>.png of each and index.csv, "
+            "which tells of this call; or, of one picture, a file ending in .png."
         ),
     ],
     device: Annotated[
