@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from dcal.batch_rules import check_batches
 from dcal.config_errors import describe_errors, find_section, name_keys
 from dcal.yaml_text import YAMLTextError, parse_yaml
 
@@ -171,7 +172,8 @@ class TrainConfig(Section):
     """Optimiser, schedule, and how the run is executed."""
 
     epochs: Count
-    batch_size: Count  # pictures per step and process
+    processes: Count  # of the whole job, on one machine or many; each takes its share of a batch
+    batch_size: Count  # pictures per step, of all processes together
     # Re-ID: batches of batch_size / this many identities; null = pictures in random order
     images_per_identity: Count | None
     accumulate_steps: Count  # steps whose gradients are added before the optimiser moves
@@ -232,12 +234,6 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
-        if self.model.pwca_blocks and self.train.batch_size < 2:
-            raise ValueError(
-                "train.batch_size: expected at least 2 while model.pwca_blocks is on, because a "
-                "picture needs another one as its distractor; got 1. Raise it, or set "
-                "model.pwca_blocks to 0"
-            )
         if self.train.warmup_epochs > self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs: expected at most train.epochs, which is "
@@ -253,7 +249,7 @@ class Config(Section):
             self._check_cache(self.dataset.cache)
         if self.dataset.kind == "fgvc":
             self._refuse_reid_keys()
-        self._check_identity_batches()
+        check_batches(self)
         return self
 
     def _check_cache(self, cache: CacheConfig) -> None:
@@ -287,19 +283,6 @@ class Config(Section):
                     f"{key}: expected {expected or 'null'} for an fgvc dataset, because it is for "
                     f"reid; got {value}"
                 )
-
-    def _check_identity_batches(self) -> None:
-        size = self.train.images_per_identity
-        if self.loss.triplet != "none" and (size is None or size < 2):
-            raise ValueError(
-                "train.images_per_identity: expected at least 2 while loss.triplet is on, because "
-                f"a picture needs another one of its identity in the batch; got {size or 'null'}"
-            )
-        if size is not None and (self.train.batch_size % size or self.train.batch_size == size):
-            raise ValueError(
-                f"train.batch_size: expected a multiple of train.images_per_identity, which is "
-                f"{size}, for two identities at least; got {self.train.batch_size}"
-            )
 
 
 def load_config(path: str | Path = "params.yaml", overrides: Sequence[str] = ()) -> Config:

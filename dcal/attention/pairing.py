@@ -15,7 +15,7 @@ _PAIRING_STREAM = 0x70776361  # keeps these draws apart from every other use of 
 
 
 def draw_pairing(
-    batch_size: int, *, seed: int, step: int, labels: Tensor | None = None
+    batch_size: int, *, seed: int, step: int, labels: Tensor | None = None, rank: int = 0
 ) -> Int[Tensor, "batch"]:
     """Draw for each image the index of its distractor; no image distracts itself.
 
@@ -23,12 +23,16 @@ def draw_pairing(
     image gets one of another class where the batch holds one: still a permutation as long as no
     class fills more than half of the batch; past that some distractors serve several images.
 
+    `rank` is that of the process whose share of a batch is paired; each draws anew.
+
     Raises:
         ValueError: Fewer than two images.
     """
     if batch_size < 2:
         raise ValueError(f"PWCA: expected at least 2 images to pair; got {batch_size}")
-    generator = np.random.default_rng(np.random.SeedSequence([_PAIRING_STREAM, seed, step]))
+    spawn_key = (rank,) if rank else ()
+    sequence = np.random.SeedSequence([_PAIRING_STREAM, seed, step], spawn_key=spawn_key)
+    generator = np.random.default_rng(sequence)
     if labels is None:
         return torch.from_numpy(_draw_derangement(generator, batch_size))
     return torch.from_numpy(_draw_other_class(generator, labels.cpu().numpy()))

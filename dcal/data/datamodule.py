@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from dcal.config import Config, DatasetConfig
 from dcal.data.cached import CachedPictures, open_cache
@@ -105,8 +105,8 @@ def build_loaders(
     """Build the train loader, and the val and test loaders that score during training.
 
     Batches are bit-identical for any number of workers. The order of epoch e is taken after
-    `loader.batch_sampler.set_epoch(e)`, which Lightning calls. Every process scores the whole of
-    val and test.
+    `loader.batch_sampler.set_epoch(e)`, which Lightning calls. With several processes each loads
+    its share of every batch of train, and every `world_size`-th batch of val and test.
 
     Raises:
         ValueError: The train split is smaller than one batch, or sizes do not fit.
@@ -127,10 +127,11 @@ def build_loaders(
         pictures.select("train"), config, rank=rank, world_size=world_size
     )
     has_val = "val" in pictures.report.counts
+    scored: dict[str, Any] = {"mean": mean, "std": std, "rank": rank, "world_size": world_size}
     return Loaders(
         train=_build_loader(dataset, sampler, config),
-        val=build_test_loader(pictures, config, "val", mean=mean, std=std) if has_val else None,
-        test=build_test_loader(pictures, config, "test", mean=mean, std=std),
+        val=build_test_loader(pictures, config, "val", **scored) if has_val else None,
+        test=build_test_loader(pictures, config, "test", **scored),
         table=pictures.table,
     )
 
@@ -165,6 +166,8 @@ def build_test_loader(
     mean: Sequence[float],
     std: Sequence[float],
     sides: Sides | None = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Loader:
     """Build a loader over one split in the index's order, without augmentation, nothing dropped.
 
@@ -191,7 +194,12 @@ def build_test_loader(
         cache=_find_cache(pictures, transform, split),
     )
     sampler = EpochBatchSampler(
-        len(dataset), batch_size=config.evaluate.batch_size, seed=config.seed, shuffle=False
+        len(dataset),
+        batch_size=config.evaluate.batch_size,
+        seed=config.seed,
+        shuffle=False,
+        rank=rank,
+        world_size=world_size,
     )
     return _build_loader(dataset, sampler, config)
 
@@ -229,4 +237,11 @@ def _build_loader(dataset: IndexDataset, sampler: EpochSampler, config: Config) 
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available() and config.train.devices != "cpu",
         generator=generator,
+        collate_fn=collate,
     )
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Make a batch; that of no pictures, which a process may have to score, is an empty one."""
+    batch: dict[str, Any] = default_collate(items) if items else {}
+    return batch

@@ -18,13 +18,15 @@ class EpochSampler(Sampler[list[Key]]):
     """Yield batches of (epoch, index) keys; the base of those below.
 
     The epoch rides in the key, so that workers which outlive an epoch know it. With several
-    processes each takes its part of every global batch, of `batch_size` pictures a process.
+    processes `batch_size` is of all together, and each takes an equal share of every batch, the
+    same one that a single process would have.
 
     `resume_at` makes the next iteration begin inside an epoch, with the batches that an
     uninterrupted run would have had there.
     """
 
     def __init__(self, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        assert batch_size % world_size == 0
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -66,8 +68,12 @@ class EpochSampler(Sampler[list[Key]]):
 class EpochBatchSampler(EpochSampler):
     """Take the pictures in an order that is new in every epoch, or in the split's own.
 
-    In training (`shuffle`) an incomplete last batch is dropped; otherwise nothing is. With several
-    processes each takes every `world_size`-th picture of a global batch.
+    In training (`shuffle`) an incomplete last batch is dropped; with several processes each takes
+    every `world_size`-th picture of a batch.
+
+    Otherwise nothing is dropped, nor repeated: each process takes every `world_size`-th batch
+    whole, so that a batch is computed as one process would, bit for bit. All have equally many;
+    where there are none left, an empty one.
     """
 
     def __init__(
@@ -81,29 +87,30 @@ class EpochBatchSampler(EpochSampler):
         world_size: int = 1,
     ) -> None:
         super().__init__(batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
-        if shuffle and num_images < batch_size * world_size:
+        if shuffle and num_images < batch_size:
             raise ValueError(
                 f"train.batch_size: expected at most the {num_images} pictures of the train split; "
-                f"got {batch_size}{_describe_processes(world_size)}. Lower it, or give more "
-                "pictures"
+                f"got {batch_size}. Lower it, or give more pictures"
             )
         self.num_images = num_images
         self.shuffle = shuffle
 
     def __len__(self) -> int:
-        global_batch = self.batch_size * self.world_size
         if self.shuffle:
-            return self.num_images // global_batch
-        return -(-self.num_images // global_batch)
+            return self.num_images // self.batch_size
+        num_batches = -(-self.num_images // self.batch_size)
+        return -(-num_batches // self.world_size)
 
     def draw_batches(self, epoch: int) -> Sequence[NDArray[np.int64]]:
         """See the base class."""
         order = np.arange(self.num_images)
         if self.shuffle:
             order = self._create_generator(epoch).permutation(self.num_images)
-        step = self.batch_size * self.world_size
-        starts = range(0, len(self) * step, step)
-        return [order[start : start + step][self.rank :: self.world_size] for start in starts]
+            starts = range(0, len(self) * self.batch_size, self.batch_size)
+            parts = [slice(start + self.rank, start + self.batch_size) for start in starts]
+            return [order[part][:: self.world_size] for part in parts]
+        starts = range(self.rank, len(self) * self.world_size, self.world_size)
+        return [order[start * self.batch_size :][: self.batch_size] for start in starts]
 
 
 class IdentityBatchSampler(EpochSampler):
@@ -114,7 +121,7 @@ class IdentityBatchSampler(EpochSampler):
     identity with fewer than K pictures shows some of them twice. Which pictures share a group,
     which groups share a batch, and which are left out is new in every epoch.
 
-    With several processes each has P identities of its own in every global batch.
+    With several processes each takes an equal number of each batch's identities.
     """
 
     def __init__(
@@ -137,17 +144,16 @@ class IdentityBatchSampler(EpochSampler):
                 f"train.batch_size: expected a multiple of train.images_per_identity, which is "
                 f"{images_per_identity}; got {batch_size}"
             )
-        needed = self.identities_per_batch * world_size
-        if len(self._positions) < needed:
+        if len(self._positions) < self.identities_per_batch:
             raise ValueError(
                 f"train.batch_size: {batch_size} pictures of {images_per_identity} an identity "
-                f"are {self.identities_per_batch} identities{_describe_processes(world_size)}; the "
-                f"train split has {len(self._positions)} identities with {len(labels)} pictures. "
+                f"are {self.identities_per_batch} identities; the train split has "
+                f"{len(self._positions)} identities with {len(labels)} pictures. "
                 "Lower train.batch_size, raise train.images_per_identity, or give more identities"
             )
         sizes = np.array([len(positions) for positions in self._positions])
         groups = np.maximum(sizes // images_per_identity, 1)
-        self._num_batches = _count_batches(groups, needed)
+        self._num_batches = _count_batches(groups, self.identities_per_batch)
         # More groups than there are batches would meet themselves.
         self._num_groups = np.minimum(groups, self._num_batches)
 
@@ -158,7 +164,7 @@ class IdentityBatchSampler(EpochSampler):
         """See the base class."""
         generator = self._create_generator(epoch)
         members: list[list[NDArray[np.int64]]] = [[] for _ in range(len(self))]
-        room = np.full(len(self), self.identities_per_batch * self.world_size)
+        room = np.full(len(self), self.identities_per_batch)
         for identity in generator.permutation(len(self._positions)):
             num_groups = self._num_groups[identity]
             # The emptiest batches, by chance among equals: so each can be filled to the last.
@@ -167,9 +173,8 @@ class IdentityBatchSampler(EpochSampler):
             room[chosen] -= 1
             for batch, group in zip(chosen, self._draw_groups(identity, generator), strict=False):
                 members[batch].append(group)
-        mine = slice(
-            self.rank * self.identities_per_batch, (self.rank + 1) * self.identities_per_batch
-        )
+        share = self.identities_per_batch // self.world_size
+        mine = slice(self.rank * share, (self.rank + 1) * share)
         return [np.concatenate(groups[mine]) for groups in members]
 
     def _draw_groups(self, identity: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -186,7 +191,3 @@ def _count_batches(groups: NDArray[np.int64], identities_per_batch: int) -> int:
     while int(np.minimum(groups, num_batches).sum()) < identities_per_batch * num_batches:
         num_batches = int(np.minimum(groups, num_batches).sum()) // identities_per_batch
     return num_batches
-
-
-def _describe_processes(world_size: int) -> str:
-    return f" in each of {world_size} processes" if world_size > 1 else ""

@@ -2,6 +2,10 @@
 
 Over the branches that are on: `uncertainty` learns their weights, `fixed` sums them with given
 ones; with one branch on it is that branch's plain loss, without a weight.
+
+With several processes cross-entropy is of a process's share of the batch, and triplets are mined
+in the whole batch; the mean of the losses over the processes, which DDP's gradients are of, is that
+of one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcal.collectives import gather_rows
 from dcal.losses.triplet import compute_batch_hard_triplet
 from dcal.losses.uncertainty import UncertaintyWeighting
 
@@ -69,7 +74,8 @@ class Objective(nn.Module):
         if self.config.triplet == "none":
             return loss
         margin = self.config.triplet_margin if self.config.triplet == "margin" else None
-        return loss + compute_batch_hard_triplet(prediction.features, labels, margin=margin)
+        features, identities = gather_rows(prediction.features), gather_rows(labels)
+        return loss + compute_batch_hard_triplet(features, identities, margin=margin)
 
     def _combine(self, losses: dict[str, Tensor]) -> Tensor:
         if len(losses) == 1:

@@ -20,7 +20,7 @@ def compute_batch_hard_triplet(
     """Compare each image's farthest positive with its nearest negative, by Euclidean distance.
 
     Images without a positive or without a negative are left out; if all are, the result is a
-    zero with a gradient of zeros. Computed in float32.
+    zero with a gradient of zeros. Computed in float32 at least.
 
     Args:
         features: (B, D), before the BN neck, not normalised.
@@ -29,7 +29,8 @@ def compute_batch_hard_triplet(
             log(1 + exp(positive - negative)).
     """
     with torch.autocast(features.device.type, enabled=False):
-        distances = _compute_distances(features.float())
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        distances = _compute_distances(features.to(dtype))
         is_same = identities[:, None] == identities[None, :]
         itself = torch.eye(len(identities), dtype=torch.bool, device=identities.device)
         is_positive = is_same & ~itself

@@ -70,13 +70,15 @@ def estimate_training_bytes(model: DCAL, train: TrainConfig, *, bytes_per_value:
 
     Args:
         model: Its branches decide how many streams run.
-        train: Batch size, optimiser, averaging and checkpointing.
+        train: Batch size, of which each process has its share, optimiser, averaging and
+            checkpointing.
         bytes_per_value: Of an activation: 4, or 2 under bf16.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
     copies = 2 + (1 if train.optimizer == "sgd" else 2) + (train.ema_decay is not None)
     values = count_activation_values(model, checkpointing=train.gradient_checkpointing)
-    return parameters * 4 * copies + train.batch_size * values * bytes_per_value
+    share = train.batch_size // train.processes
+    return parameters * 4 * copies + share * values * bytes_per_value
 
 
 def count_activation_values(model: DCAL, *, checkpointing: bool) -> int:

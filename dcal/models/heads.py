@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcal.collectives import gather_rows, is_distributed, take_own_rows
+
 
 class LinearHead(nn.Module):
     """One linear layer from a feature to class scores."""
@@ -33,7 +35,8 @@ class BNNeckHead(nn.Module):
 
     Retrieval and the triplet loss use the feature before the neck. SA and PWCA share one head but
     not their batch statistics: each stream is normalised by its own batch, and only SA's pass
-    moves the running statistics that evaluation uses.
+    moves the running statistics that evaluation uses. With several processes statistics are of
+    the whole batch.
     """
 
     def __init__(self, width: int, num_classes: int) -> None:
@@ -47,14 +50,22 @@ class BNNeckHead(nn.Module):
         self, features: Float[Tensor, "batch width"], *, updates_statistics: bool = True
     ) -> Float[Tensor, "batch classes"]:
         """Return class scores; in training, by the statistics of this batch."""
-        if self.training and not updates_statistics:
-            normalised = F.batch_norm(
-                features, None, None, self.neck.weight, self.neck.bias, training=True
-            )
+        if self.training and is_distributed():
+            # All rows, not sums: a share of a batch then differs in no bit from the whole.
+            gathered = self._normalise(gather_rows(features), updates_statistics)
+            normalised = take_own_rows(gathered)
         else:
-            normalised = self.neck(features)
+            normalised = self._normalise(features, updates_statistics)
         scores: Tensor = self.classifier(normalised)
         return scores
+
+    def _normalise(self, features: Tensor, updates_statistics: bool) -> Tensor:
+        if self.training and not updates_statistics:
+            return F.batch_norm(
+                features, None, None, self.neck.weight, self.neck.bias, training=True
+            )
+        normalised: Tensor = self.neck(features)
+        return normalised
 
 
 def build_head(neck: str, width: int, num_classes: int) -> LinearHead | BNNeckHead:

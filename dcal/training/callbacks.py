@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dcal.collectives import is_first
 from dcal.paths import write_atomically
 from dcal.training.module import DCALModule
 
@@ -23,7 +24,7 @@ class History(lightning.Callback):
     """Collect every logged point, hand it to the tracker, and keep history.csv up to date.
 
     Steps are optimiser steps. The file is a wide table, a row a logged step, and is rewritten
-    whole at the end of each epoch.
+    whole at the end of each epoch. With several processes only the first one tells and writes.
     """
 
     def __init__(
@@ -104,6 +105,8 @@ class History(lightning.Callback):
 
     def write(self) -> None:
         """Write all points so far to the file, atomically."""
+        if not is_first():
+            return
         table = pd.DataFrame.from_dict(self.rows, orient="index").rename_axis("step")
         with write_atomically(self.path) as temporary:
             table.sort_index().to_csv(temporary)
@@ -128,7 +131,8 @@ class History(lightning.Callback):
         step = trainer.global_step
         row = self.rows.setdefault(step, {"epoch": float(trainer.current_epoch)})
         row.update(values)
-        self.log_metrics(values, step)
+        if is_first():
+            self.log_metrics(values, step)
 
 
 class EpochReport(lightning.Callback):

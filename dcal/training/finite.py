@@ -9,13 +9,18 @@ import lightning
 import torch
 from torch import Tensor
 
+from dcal.collectives import agree, find_largest
+
 
 class TrainingBroken(RuntimeError):
     """The run cannot go on as it is configured; its checkpoints are kept."""
 
 
 class FiniteLoss(lightning.Callback):
-    """Stop at the first step whose loss is no number; looking never waits for the device."""
+    """Stop at the first step whose loss is no number; looking never waits for the device.
+
+    With several processes it is the first step of any, and all stop.
+    """
 
     def __init__(self, *, check_every: int, describe_newest: Callable[[], str]) -> None:
         self.check_every = check_every
@@ -53,10 +58,12 @@ class FiniteLoss(lightning.Callback):
             TrainingBroken: There was a loss that is no number.
         """
         self._checked_step = trainer.global_step
-        if self._first_bad is not None and int(self._first_bad):
-            raise_not_finite(
-                "the loss", int(self._first_bad), trainer.current_epoch, self.describe_newest()
-            )
+        mine = int(self._first_bad) if self._first_bad is not None else 0
+        steps_ago = find_largest(trainer.global_step + 2 - mine if mine else 0)
+        if steps_ago:
+            first_bad = trainer.global_step + 2 - steps_ago
+            newest = self.describe_newest()
+            raise_not_finite("the loss", first_bad, trainer.current_epoch, newest)
 
     def check_weights(self, trainer: lightning.Trainer) -> None:
         """Look at the weights, which infinite gradients of a finite loss may have spoilt.
@@ -66,7 +73,7 @@ class FiniteLoss(lightning.Callback):
         """
         tensors = trainer.lightning_module.state_dict().values()
         checks = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
-        if not bool(torch.stack(checks).all()):
+        if agree(not bool(torch.stack(checks).all())):
             newest = self.describe_newest()
             raise_not_finite("a weight", trainer.global_step, trainer.current_epoch, newest)
 

@@ -13,6 +13,7 @@ import lightning
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from dcal.collectives import broadcast, get_rank, is_first
 from dcal.data.datamodule import Loader, Loaders
 from dcal.data.samplers import EpochSampler
 from dcal.models.build import count_parameters
@@ -20,9 +21,10 @@ from dcal.models.cost import estimate_training_bytes
 from dcal.models.dcal import DCAL
 from dcal.training.branches import choose_score_name
 from dcal.training.callbacks import BestWeights, EpochReport, History, LogMetrics
-from dcal.training.checkpoints import CheckpointFolder
+from dcal.training.checkpoints import CHECKPOINTS, CheckpointFolder
 from dcal.training.finite import FiniteLoss
 from dcal.training.module import DCALModule
+from dcal.training.processes import choose_devices, choose_seed
 from dcal.training.resume import (
     Checkpointer,
     OwnSignals,
@@ -69,6 +71,9 @@ def fit(
     runs on a CPU are bit-identical, and so is one that was interrupted and goes on from the newest
     checkpoint in `outlets.checkpoints`.
 
+    With several processes each calls this, with loaders of its share; all return the same. The
+    first one writes, and the others' outlets are only asked whether to stop.
+
     Raises:
         ValueError: The selection needs a split that is not there.
         TrainingBroken: A loss or weight is no number.
@@ -76,7 +81,8 @@ def fit(
     """
     scored_split, scored_loader = choose_scored_split(config, loaders)
     prepare_runtime(runtime, spares_memory=config.train.gradient_checkpointing)
-    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    seed = choose_seed(config.seed, get_rank())
+    lightning.seed_everything(seed, workers=True, verbose=False)
     module = DCALModule(model, config, table=loaders.table)
     if runtime.is_compiled:
         model.compile()
@@ -154,9 +160,14 @@ def _build_observers(
 
 
 def _find_resume_path(folder: CheckpointFolder | None) -> Path | None:
-    newest = folder.find_newest() if folder else None
+    newest = broadcast(folder.find_newest() if folder and is_first() else None)
     if newest is None:
         return None
+    if not newest.path.is_file():
+        raise FileNotFoundError(
+            f"{CHECKPOINTS}/{newest.path.parent.name}/{newest.path.name}: process {get_rank()} "
+            "does not see it; let all machines work in one shared folder (DCAL_WORK_ROOT)"
+        )
     logger.info("going on from step %d (%s)", newest.step, newest.path.name)
     return newest.path
 
@@ -210,7 +221,8 @@ def describe_run(model: DCAL, config: Config, loaders: Loaders, runtime: Runtime
             f"model   {config.model.backbone} ({config.model.weights}): {' + '.join(branches)}, "
             f"{count_parameters(model) / 1e6:.2f} M parameters",
             f"run     {train.epochs} epochs of {steps} steps, batch {train.batch_size}"
-            f"{f' x {train.accumulate_steps}' if train.accumulate_steps > 1 else ''}, "
+            f"{f' x {train.accumulate_steps}' if train.accumulate_steps > 1 else ''}"
+            f"{f' in {train.processes} processes' if train.processes > 1 else ''}, "
             f"seed {config.seed}, selection {train.selection}",
             f"device  {runtime.device_name}, {runtime.precision}"
             f"{', compiled' if runtime.is_compiled else ''}, {runtime.num_threads} threads, "
@@ -224,10 +236,10 @@ def _build_trainer(
 ) -> lightning.Trainer:
     train = config.train
     # In a file, a bar would be a line for each of its states; the epochs' lines are enough there.
-    is_terminal = sys.stderr.isatty()
+    is_terminal = sys.stderr.isatty() and is_first()
     return lightning.Trainer(
         accelerator=runtime.accelerator,
-        devices=1,
+        **choose_devices(runtime.accelerator),
         precision=LIGHTNING_PRECISION[runtime.precision],
         max_epochs=train.epochs,
         accumulate_grad_batches=train.accumulate_steps,

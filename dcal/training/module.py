@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dcal.attention.pairing import draw_pairing
+from dcal.collectives import gather_objects, get_rank, is_distributed
 from dcal.losses.objective import Objective
 from dcal.models.dcal import DCAL
 from dcal.training.averaging import MovingAverage
@@ -21,7 +22,7 @@ from dcal.training.branches import (
     compute_probabilities,
     list_training_branches,
 )
-from dcal.training.meters import RunningMeans
+from dcal.training.meters import DealtMeans, RunningMeans
 from dcal.training.optimization import (
     build_optimizer,
     build_schedule,
@@ -48,7 +49,7 @@ class DCALModule(lightning.LightningModule):
         self.branches = list_training_branches(config.model)
         self.objective = Objective(config.loss, branches=self.branches)
         self.means = RunningMeans()
-        self._scores = RunningMeans()
+        self._scores = DealtMeans() if is_distributed() else RunningMeans()
         self._retrieval = None
         if config.dataset.kind == "reid" and table is not None:
             self._retrieval = RetrievalMeter(table)
@@ -83,6 +84,7 @@ class DCALModule(lightning.LightningModule):
             seed=self.config.seed,
             step=self._count_batches(),
             labels=labels if self.config.model.distractor == "other" else None,
+            rank=get_rank(),
         )
         return {**batch, "distractor_index": pairing}
 
@@ -116,17 +118,19 @@ class DCALModule(lightning.LightningModule):
             self.averaged.update_parameters(self.network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is counted since the last logged point, and the last scores."""
-        checkpoint["means"] = self.means.state_dict()
+        """Add what each process counted since the last logged point, and the last scores."""
+        checkpoint["means"] = gather_objects(self.means.state_dict())
         checkpoint["last_scores"] = dict(self.last_scores)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""
-        self.means.load_state_dict(checkpoint["means"])
+        self.means.load_state_dict(checkpoint["means"][get_rank()])
         self.last_scores = checkpoint["last_scores"]
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
         """Count right answers of each branch; for Re-ID, collect what is ranked at the end."""
+        if not batch:  # there are fewer batches than processes left
+            return
         output = self.scored_network(batch["image"], **choose_sides(batch, self.config.model))
         if self._retrieval is not None:
             self._retrieval.add(batch["row"], compute_embeddings(output))
@@ -158,7 +162,7 @@ class DCALModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule over the steps of the whole run."""
         config = self.config.train
-        lr = compute_base_lr(config, world_size=self.trainer.world_size)
+        lr = compute_base_lr(config)
         groups = group_parameters(self.network, self.objective, config, self.config.loss, lr=lr)
         optimizer = build_optimizer(groups, config)
         num_steps = int(self.trainer.estimated_stepping_batches)

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 DEIT_REFERENCE_BATCH = 512
 
 
-def compute_base_lr(config: TrainConfig, *, world_size: int = 1) -> float:
-    """Return the peak learning rate: `lr`, or DeiT's lr * global batch / 512."""
+def compute_base_lr(config: TrainConfig) -> float:
+    """Return the peak learning rate: `lr`, or DeiT's lr * pictures of an optimiser step / 512."""
     if config.lr_scaling == "none":
         return config.lr
-    global_batch = config.batch_size * config.accumulate_steps * world_size
-    return config.lr * global_batch / DEIT_REFERENCE_BATCH
+    return config.lr * config.batch_size * config.accumulate_steps / DEIT_REFERENCE_BATCH
 
 
 def group_parameters(

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
+from dcal.collectives import broadcast, find_largest, gather_objects, get_rank, is_first
 from dcal.data.samplers import EpochSampler
 from dcal.training.checkpoints import CheckpointFolder
 from dcal.training.finite import FiniteLoss
@@ -27,6 +29,7 @@ from dcal.training.finite import FiniteLoss
 ShouldStop = Callable[[], str | None]
 # A checkpoint waits until it costs at most this share of the time since the last one.
 MAX_TIME_SHARE = 0.01
+_STOP, _RAISED = 2, 3  # votes; 1 = it is time to save
 
 
 class TrainingStopped(RuntimeError):
@@ -76,6 +79,10 @@ class Checkpointer(lightning.Callback):
     """Save when it is time, at the end, and before leaving on request; restore what was saved.
 
     It is to be the last callback, so that what it saves holds what the others did at that step.
+
+    With several processes all save and leave at the same step, and the first one writes. When to
+    save is the first one's affair; to leave, any may ask, and whatever the first one's question
+    raises (a trial that is pruned) ends the others, too.
     """
 
     def __init__(
@@ -105,12 +112,13 @@ class Checkpointer(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the data, the random states and the time."""
-        return {**self._place, "random": collect_random_states(), "seconds": self.seconds}
+        states = gather_objects(collect_random_states())
+        return {**self._place, "random": states, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Turn the sampler to the place; random states follow once nothing else draws."""
         self._place = {name: state_dict[name] for name in self._place}
-        self._random = state_dict["random"]
+        self._random = state_dict["random"][get_rank()]
         self._earlier_seconds = state_dict["seconds"]
         # Now: loader processes ask for their first batches before the epoch's first hook.
         self.sampler.resume_at(self._place["epoch"], num_batches=self._place["num_batches"])
@@ -149,8 +157,8 @@ class Checkpointer(lightning.Callback):
     def _save_if_due(
         self, trainer: lightning.Trainer, *, epoch: int, num_batches: int, always: bool = False
     ) -> None:
-        reason = self.should_stop()
-        if always or reason or self._is_due():
+        reason, is_due = self._ask()
+        if always or reason or is_due:
             self._place = {"epoch": epoch, "num_batches": num_batches}
             self._save(trainer)
         if reason:
@@ -158,6 +166,30 @@ class Checkpointer(lightning.Callback):
                 f"training stopped: {reason}; {self.folder.describe_newest()}, and the same "
                 "command goes on from there"
             )
+
+    def _ask(self) -> tuple[str | None, bool]:
+        """Return why to leave, if any process knows a reason, and whether it is time to save.
+
+        Raises:
+            BaseException: What the first process's question raised; of `TrainingStopped` in others.
+        """
+        raised: BaseException | None = None
+        reason: str | None = None
+        try:
+            reason = self.should_stop()
+        except BaseException as error:
+            if not is_first():
+                raise
+            raised = error
+        is_due = is_first() and raised is None and self._is_due()
+        # One small number a step; what there is to say follows only where there is something.
+        vote = find_largest(_RAISED if raised else _STOP if reason else int(is_due))
+        if vote < _STOP:
+            return None, bool(vote)
+        if vote == _RAISED:
+            words = broadcast(f"{type(raised).__name__}: {raised}")
+            raise raised or TrainingStopped(f"training stopped: {words}")
+        return next(filter(None, gather_objects(reason))), True
 
     def _is_due(self) -> bool:
         if self.minutes == 0:
@@ -169,10 +201,14 @@ class Checkpointer(lightning.Callback):
         started = time.perf_counter()
         self.finite_loss.check(trainer)
         self.finite_loss.check_weights(trainer)
-        with self.folder.write(step=trainer.global_step) as path:
+        with self._write(trainer.global_step) as path:
             trainer.save_checkpoint(path, weights_only=False)
         self._last_save = time.perf_counter()
         self.cost_seconds = self._last_save - started
+
+    def _write(self, step: int) -> AbstractContextManager[Path]:
+        # Lightning asks the other processes for a path, too, and writes nothing to it.
+        return self.folder.write(step=step) if is_first() else nullcontext(self.folder.path)
 
 
 def collect_random_states() -> dict[str, Any]:

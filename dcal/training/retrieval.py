@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcal.collectives import broadcast, deal_back, gather_to_first
 from dcal.data.identities import JUNK
 from dcal.metrics.matches import UNKNOWN, Matches, find_matches
 from dcal.metrics.ranking import RankingResult, evaluate_ranking
@@ -21,7 +22,8 @@ SCORED_RANKS = (1, 5, 10)
 class RetrievalMeter:
     """Collects embeddings while a split is run, and ranks them at its end.
 
-    `table` holds the split's rows of the index, or more; its frame's index is the row.
+    `table` holds the split's rows of the index, or more; its frame's index is the row. Where
+    batches are dealt out over several processes, the first one ranks all of them, in their order.
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
@@ -37,14 +39,20 @@ class RetrievalMeter:
 
     def pop(self) -> dict[str, float]:
         """Return `<branch>/<score>` of what was added, and begin anew; nothing for no batch."""
-        if not self._rows:
-            return {}
-        table = self.table.loc[torch.cat(self._rows).numpy()]
+        hands = gather_to_first((self._rows, self._parts))
+        self._rows, self._parts = [], {}
+        return broadcast({} if hands is None else self._rank(hands))
+
+    def _rank(self, hands: list[tuple[list[Tensor], dict[str, list[Tensor]]]]) -> dict[str, float]:
         scores: dict[str, float] = {}
-        for branch, parts in self._parts.items():
+        rows = deal_back([rows for rows, _ in hands])
+        if not rows:
+            return scores
+        table = self.table.loc[torch.cat(rows).numpy()]
+        for branch in hands[0][1]:  # the first process has a batch where any has
+            parts = deal_back([parts.get(branch, []) for _, parts in hands])
             result = rank_embeddings(torch.cat(parts), table)
             scores |= {f"{branch}/{name}": value for name, value in list_scores(result).items()}
-        self._rows, self._parts = [], {}
         return scores
 
 

@@ -75,6 +75,7 @@ def make_config(**changes: Any) -> Config:
         },
         "train": {
             "epochs": 1,
+            "processes": 1,
             "batch_size": 4,
             "images_per_identity": None,
             "accumulate_steps": 1,

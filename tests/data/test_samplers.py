@@ -29,14 +29,15 @@ def _order(sampler: EpochBatchSampler, *, epoch: int = 0) -> list[int]:
 
 @given(
     num_images=st.integers(1, 60),
-    batch_size=st.integers(1, 9),
+    share=st.integers(1, 9),
     world_size=st.integers(1, 3),
     shuffle=st.booleans(),
 )
 def test_processes_share_the_pictures_without_overlap(
-    num_images: int, batch_size: int, world_size: int, shuffle: bool
+    num_images: int, share: int, world_size: int, shuffle: bool
 ) -> None:
-    if shuffle and num_images < batch_size * world_size:
+    batch_size = share * world_size
+    if shuffle and num_images < batch_size:
         return
     seen: list[int] = []
     for rank in range(world_size):
@@ -46,19 +47,41 @@ def test_processes_share_the_pictures_without_overlap(
         batches = list(sampler)
         assert len(batches) == len(sampler)
         if shuffle:
-            assert {len(batch) for batch in batches} == {batch_size}
+            assert {len(batch) for batch in batches} == {share}
         seen += [index for batch in batches for _, index in batch]
     assert len(set(seen)) == len(seen)
-    global_batch = batch_size * world_size
-    expected = num_images // global_batch * global_batch if shuffle else num_images
+    expected = num_images // batch_size * batch_size if shuffle else num_images
     assert len(seen) == expected
 
 
-def test_global_batches_hold_the_same_pictures_for_any_number_of_processes() -> None:
-    alone = list(_make_sampler(24, batch_size=8))
+def test_batches_hold_the_same_pictures_for_any_number_of_processes() -> None:
+    alone = list(_make_sampler(24))
     halves = [list(_make_sampler(24, rank=rank, world_size=2)) for rank in (0, 1)]
     for whole, first, second in zip(alone, *halves, strict=True):
         assert set(whole) == set(first) | set(second)
+    labels = np.repeat(np.arange(9), 6)
+    keys: dict[str, Any] = {"batch_size": 8, "images_per_identity": 2, "seed": 0}
+    alone = list(IdentityBatchSampler(labels, **keys))
+    halves = [list(IdentityBatchSampler(labels, rank=r, world_size=2, **keys)) for r in (0, 1)]
+    assert alone == [first + second for first, second in zip(*halves, strict=True)]
+
+
+@given(num_images=st.integers(1, 30), world_size=st.integers(1, 4))
+def test_scored_batches_are_those_of_one_process_dealt_out_whole(
+    num_images: int, world_size: int
+) -> None:
+    alone = list(_make_sampler(num_images, batch_size=12, shuffle=False))
+    hands = [
+        list(
+            _make_sampler(
+                num_images, batch_size=12, shuffle=False, rank=rank, world_size=world_size
+            )
+        )
+        for rank in range(world_size)
+    ]
+    dealt = [batch for turn in zip(*hands, strict=True) for batch in turn]
+    assert dealt == alone + [[]] * (len(dealt) - len(alone))
+    assert len(dealt) - len(alone) < world_size
 
 
 def test_order_is_of_seed_and_epoch_and_zero_is_a_seed() -> None:
@@ -86,8 +109,8 @@ def test_lightning_tells_the_sampler_the_epoch() -> None:
 def test_a_split_smaller_than_a_batch_is_an_error_with_both_numbers() -> None:
     with pytest.raises(ValueError, match=r"the 3 pictures of the train split; got 4\. Lower it"):
         _make_sampler(3)
-    with pytest.raises(ValueError, match="the 7 pictures .* got 4 in each of 2 processes"):
-        _make_sampler(7, world_size=2)
+    with pytest.raises(ValueError, match=r"the 3 pictures .* got 4\. Lower"):
+        _make_sampler(3, world_size=2)
     assert len(_make_sampler(3, shuffle=False)) == 1
 
 
@@ -115,7 +138,7 @@ def test_each_batch_has_p_identities_with_k_pictures_each(
 ) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
     keys: dict[str, Any] = {
-        "batch_size": images_per_identity * identities_per_batch,
+        "batch_size": images_per_identity * identities_per_batch * world_size,
         "images_per_identity": images_per_identity,
         "seed": 0,
         "world_size": world_size,
@@ -191,7 +214,7 @@ def test_batches_by_identity_are_of_seed_and_epoch_alone_and_go_on_inside_an_epo
             "16 pictures of 4 an identity are 4 identities; the train split has 3 identities with "
             "12 pictures",
         ),
-        ({"batch_size": 8, "world_size": 2}, "are 2 identities in each of 2 processes; the train"),
+        ({"batch_size": 16, "world_size": 2}, "are 4 identities; the train split has 3"),
     ],
 )
 def test_too_few_identities_are_one_error_with_the_numbers(

@@ -7,12 +7,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dcal.config import BranchValues, Config, LossConfig, TrainConfig, parse_config
-from dcal.data.datamodule import Loaders
-from dcal.data.samplers import EpochBatchSampler
+from dcal.data.datamodule import Loaders, collate
+from dcal.data.samplers import EpochBatchSampler, IdentityBatchSampler
 from tests.models.factory import DEFAULTS
 
 TRAIN = {
     "epochs": 2,
+    "processes": 1,
     "batch_size": 6,
     "images_per_identity": None,
     "accumulate_steps": 1,
@@ -56,7 +57,7 @@ def make_loss_config(**changes) -> LossConfig:
     return LossConfig(**{**values, **changes})
 
 
-def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
+def make_run_config(*, seed=0, kind="fgvc", model=None, loss=None, **train) -> Config:
     """Build a whole tree around a `dcal_pico` on 16 x 24 pictures."""
     pico = {"backbone": "dcal_pico", "image_size": [16, 24], "pwca_blocks": 6, "drop_path": 0.1}
     return parse_config(
@@ -64,7 +65,7 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
             "seed": seed,
             "dataset": {
                 "name": "noise",
-                "kind": "fgvc",
+                "kind": kind,
                 "source_type": "folder",
                 "source": None,
                 "val_ratio": 0.1,
@@ -105,8 +106,11 @@ def make_run_config(*, seed=0, model=None, loss=None, **train) -> Config:
 class NoiseWithLabels(Dataset):
     """Pictures of noise whose mean colour is their class."""
 
-    def __init__(self, num_images: int, *, has_distractors: bool = False) -> None:
+    def __init__(
+        self, num_images: int, *, has_distractors: bool = False, num_classes: int = 3
+    ) -> None:
         self.num_images = num_images
+        self.num_classes = num_classes
         self.has_distractors = has_distractors
 
     def __len__(self) -> int:
@@ -115,30 +119,51 @@ class NoiseWithLabels(Dataset):
     def __getitem__(self, key):
         epoch, index = key
         generator = torch.Generator().manual_seed(1000 * epoch + index)
-        label = index % 3
+        label = index % self.num_classes
         image = torch.randn(3, 16, 24, generator=generator)
-        image[label] += 2.0
+        image[label % 3] += 2.0
         item = {"image": image, "label": label, "row": index}
         if self.has_distractors:
             item["distractor_image"] = torch.randn(3, 16, 24, generator=generator)
         return item
 
 
-def make_loaders(config: Config, *, num_train=20, num_val=9, **options) -> Loaders:
+def make_loaders(
+    config: Config, *, num_train=20, num_val=9, rank=0, world_size=1, **options
+) -> Loaders:
+    share = {"seed": config.seed, "rank": rank, "world_size": world_size}
+
     def load(num_images, batch_size, shuffle):
-        sampler = EpochBatchSampler(
-            num_images, batch_size=batch_size, seed=config.seed, shuffle=shuffle
-        )
+        dataset = NoiseWithLabels(num_images, **options)
+        if shuffle and config.train.images_per_identity is not None:
+            labels = [index % dataset.num_classes for index in range(num_images)]
+            size = config.train.images_per_identity
+            sampler = IdentityBatchSampler(
+                labels, batch_size=batch_size, images_per_identity=size, **share
+            )
+        else:
+            sampler = EpochBatchSampler(num_images, batch_size=batch_size, shuffle=shuffle, **share)
         # A generator of its own, as the datamodule's: an iteration draws from it.
         return DataLoader(
-            NoiseWithLabels(num_images, **options),
-            batch_sampler=sampler,
-            generator=torch.Generator(),
+            dataset, batch_sampler=sampler, generator=torch.Generator(), collate_fn=collate
         )
 
+    is_reid = config.dataset.kind == "reid"
     return Loaders(
         train=load(num_train, config.train.batch_size, True),
         val=load(num_val, 4, False) if num_val else None,
         test=load(6, 4, False),
-        table=pd.DataFrame(),
+        table=make_table(num_val) if is_reid else pd.DataFrame(),
+    )
+
+
+def make_table(num_images) -> pd.DataFrame:
+    """Return an index of `val` for `NoiseWithLabels`: two identities, each under two cameras."""
+    rows = range(num_images)
+    return pd.DataFrame(
+        {
+            "split": "val",
+            "identity": [row % 2 for row in rows],
+            "camera": [row // 2 % 2 for row in rows],
+        }
     )

@@ -76,6 +76,7 @@ PARAMS: dict[str, Any] = {
     },
     "train": {
         "epochs": 13,
+        "processes": 1,
         "batch_size": 32,
         "images_per_identity": None,
         "accumulate_steps": 1,
