@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from dcal.batch_rules import check_batches
+from dcal.batch_rules import check_identities, check_shares
 from dcal.config_errors import describe_errors, find_section, name_keys
 from dcal.yaml_text import YAMLTextError, parse_yaml
 
@@ -234,6 +234,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
+        check_shares(
+            self.train.batch_size,
+            self.train.processes,
+            has_distractors=self.model.pwca_blocks > 0,
+        )
         if self.train.warmup_epochs > self.train.epochs:
             raise ValueError(
                 f"train.warmup_epochs: expected at most train.epochs, which is "
@@ -249,7 +254,13 @@ class Config(Section):
             self._check_cache(self.dataset.cache)
         if self.dataset.kind == "fgvc":
             self._refuse_reid_keys()
-        check_batches(self)
+        train = self.train
+        check_identities(
+            train.batch_size,
+            train.processes,
+            train.images_per_identity,
+            has_triplets=self.loss.triplet != "none",
+        )
         return self
 
     def _check_cache(self, cache: CacheConfig) -> None:

@@ -28,6 +28,7 @@ POLL_SECONDS = 1.0
 # For one step and a checkpoint. Nothing is lost by leaving without: the last one is whole.
 GRACE_SECONDS = 30.0
 WAIT_SECONDS = 60.0
+RUN_OF_LAUNCHER = "TORCHELASTIC_RUN_ID"
 RUN_APART = "run this one apart from it: dvc exp run --temp"
 
 
@@ -78,9 +79,9 @@ def leave_with_dvc() -> Iterator[None]:
 
 @contextmanager
 def _follow_dvc(stop: Callable[[str], None], *, grace_seconds: float) -> Iterator[None]:
-    parent, done = find_dvc(), threading.Event()
-    if parent is not None:
-        arguments = (parent, stop, grace_seconds, done)
+    starters, done = list_starters(), threading.Event()
+    for name, process in starters.items():
+        arguments = (name, process, stop, grace_seconds, done)
         threading.Thread(target=_watch, args=arguments, daemon=True).start()
     try:
         yield
@@ -89,19 +90,30 @@ def _follow_dvc(stop: Callable[[str], None], *, grace_seconds: float) -> Iterato
 
 
 def _watch(
-    parent: psutil.Process,
+    name: str,
+    starter: psutil.Process,
     stop: Callable[[str], None],
     grace_seconds: float,
     done: threading.Event,
 ) -> None:
-    while is_alive(parent):
+    while is_alive(starter):
         if done.wait(POLL_SECONDS):
             return
-    stop("the DVC that started this stage is gone")
+    stop(f"{name} is gone")
     if not done.wait(grace_seconds):
-        sys.stderr.write("error: the DVC that started this stage is gone: left at once\n")
+        sys.stderr.write(f"error: {name} is gone: left at once\n")
         sys.stderr.flush()
         os._exit(1)
+
+
+def list_starters() -> dict[str, psutil.Process]:
+    """Return what this process is not to outlive: its DVC, and a launcher of processes."""
+    starters = {}
+    if (dvc := find_dvc()) is not None:
+        starters["the DVC that started this stage"] = dvc
+    if RUN_OF_LAUNCHER in os.environ and (launcher := psutil.Process().parent()) is not None:
+        starters["the launcher of this process"] = launcher
+    return starters
 
 
 def find_dvc() -> psutil.Process | None:

@@ -19,6 +19,7 @@ import yaml
 from rich.console import Console
 
 import dcal
+from dcal.collectives import get_rank, get_world_size, is_first
 from dcal.config import Config, load_config
 from dcal.data.datamodule import Loaders, Pictures, build_loaders, open_pictures
 from dcal.models import build_model, count_parameters
@@ -38,14 +39,21 @@ from dcal.tracking.record import DatasetRecord, RunRecord, write_run_record
 from dcal.tracking.runs import start_run
 from dcal.tracking.tracker import Tracker
 from dcal.training.checkpoints import CheckpointFolder, checkpoints_root
-from dcal.training.fit import Outlets, TrainingResult, describe_run, fit
+from dcal.training.fit import (
+    Outlets,
+    TrainingResult,
+    describe_run,
+    fit,
+    warn_of_accumulation,
+)
 from dcal.training.resume import TrainingStopped
 from dcal.training.retention import free_finished
 from dcal.training.run_state import RunState
 from dcal.training.runtime import Runtime, resolve_runtime
 from pipelines.guard import watch_for_reasons_to_stop
 from pipelines.inputs import Inputs, read_inputs, require_unchanged
-from pipelines.stage import collect_warnings, run_stage
+from pipelines.processes import require_one_run, run_in_processes, tell_others_warnings
+from pipelines.stage import collect_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +68,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
 }
 CODE = (
     "attention",
+    "collectives.py",
     # What reads an index and its pictures. What made the index is in the digest of its rows.
     "data/cached.py",
     "data/datamodule.py",
@@ -108,7 +117,12 @@ def main() -> None:
     inputs = read_inputs("train")
     with collect_warnings() as warnings, watch_for_reasons_to_stop() as should_stop:
         run = prepare_run()
+        require_one_run(run.fingerprint, run.environment.list_numeric())
+        tell_others_warnings(warnings)
         folder = CheckpointFolder(checkpoints_root() / run.fingerprint)
+        if not is_first():
+            train_along(run, folder, should_stop=should_stop, warnings=warnings)
+            return
         with folder.hold():
             free_finished()
             conditions = run.environment.list_numeric()
@@ -125,7 +139,9 @@ def prepare_run() -> Run:
     for fallback in (*pictures.report.warnings, *runtime.fallbacks):
         logger.warning("%s", fallback)
     mean, std = get_normalisation(config.model.backbone)
-    loaders = build_loaders(pictures, config, mean=mean, std=std)
+    loaders = build_loaders(
+        pictures, config, mean=mean, std=std, rank=get_rank(), world_size=get_world_size()
+    )
     torch.manual_seed(config.seed)  # of the new heads
     sides = pictures.list_sides()
     model = build_model(
@@ -137,8 +153,10 @@ def prepare_run() -> Run:
     check_rollout_depth(config, model.num_blocks)
     if config.train.selection == "test":
         logger.warning("the weights are selected on the test split: its scores are optimistic")
+    warn_of_accumulation(config)
     lines = describe_run(model, config, loaders, runtime)
-    Console(soft_wrap=True).print(lines, highlight=False, markup=False)
+    if is_first():
+        Console(soft_wrap=True).print(lines, highlight=False, markup=False)
     fingerprint = compute_run_fingerprint(config, data_digest=pictures.report.digest)
     environment = describe_environment(device=runtime.device_name)
     return Run(config, pictures, loaders, model, runtime, environment, fingerprint, (mean, std))
@@ -162,6 +180,7 @@ def train(
             runtime=run.runtime,
             outlets=Outlets(RESULTS / "history.csv", tracker.log_metrics, folder, should_stop),
         )
+        tell_others_warnings(warnings)
         require_unchanged("train", inputs, hint=EDITED)
         save_model(MODEL_PATH, result.model, build_card(run, result))
         tracker.set_tags(describe_model_file(MODEL_PATH))
@@ -170,6 +189,19 @@ def train(
     record = build_record(run, state, result, tracker, warnings=warnings)
     write_run_record(RECORD, record)
     folder.finish(record=RECORD)
+
+
+def train_along(
+    run: Run,
+    folder: CheckpointFolder,
+    *,
+    should_stop: Callable[[], str | None],
+    warnings: list[str],
+) -> None:
+    """Be one of several processes beside the first, which alone writes and tells."""
+    outlets = Outlets(RESULTS / "history.csv", lambda values, step: None, folder, should_stop)
+    fit(run.model, run.config, run.loaders, runtime=run.runtime, outlets=outlets)
+    tell_others_warnings(warnings)
 
 
 @contextmanager
@@ -298,4 +330,4 @@ def describe_uri(run_key: str | None) -> str:
 
 
 if __name__ == "__main__":
-    run_stage(main, "train")
+    run_in_processes(main, "train")

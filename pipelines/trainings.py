@@ -136,7 +136,16 @@ def train(
 
 
 def build(config: Config, pictures: Pictures) -> tuple[Loaders, DCAL]:
-    """Build what stage train would."""
+    """Build what stage train would.
+
+    Raises:
+        ValueError: `train.processes` is more than one.
+    """
+    if config.train.processes > 1:
+        raise ValueError(
+            "train.processes: expected 1, because the trainings of a study or a grid run in one "
+            f"process each; got {config.train.processes}. Set it to 1, and start more workers"
+        )
     mean, std = get_normalisation(config.model.backbone)
     loaders = build_loaders(pictures, config, mean=mean, std=std)
     torch.manual_seed(config.seed)  # of the new heads

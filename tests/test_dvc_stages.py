@@ -19,6 +19,7 @@ OPT_IN = ("tune", "ablate")  # of a pipeline of their own
 # Imported by most stages, and no part of what it computes.
 EXEMPT = {
     "dcal/config.py": "its content is in params",
+    "dcal/batch_rules.py": "says what is wrong with params",
     "dcal/config_errors.py": "says what is wrong with params",
     "dcal/disk.py": "puts files in their place",
     "dcal/paths.py": "names and writes files",
@@ -32,6 +33,7 @@ EXEMPT = {
     "pipelines/guard.py": "one process a stage, which leaves with its DVC",
     "pipelines/inputs.py": "refuses a result of edited inputs",
     "pipelines/lock_file.py": "keeps a whole dvc.lock",
+    "pipelines/processes.py": "starts and ends processes, whose number is in params",
     "pipelines/stage.py": "turns errors into sentences",
 }
 # Imported along with something else that the stage does use.

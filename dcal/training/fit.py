@@ -199,6 +199,22 @@ def _require_scorable(config: Config, loaders: Loaders) -> None:
         )
 
 
+def warn_of_accumulation(config: Config) -> None:
+    """Say what of Re-ID is not as it would be in a batch of the size that steps are of."""
+    train, size = config.train, config.train.batch_size
+    parts = ["triplets are mined"] if config.loss.triplet != "none" else []
+    parts += ["the BN neck normalises"] if config.model.neck == "bnneck" else []
+    if train.accumulate_steps > 1 and parts:
+        logger.warning(
+            "train.accumulate_steps=%d: gradients are of %d pictures, but %s inside each batch of "
+            "%d; more processes keep the whole batch together, accumulation does not",
+            train.accumulate_steps,
+            size * train.accumulate_steps,
+            " and ".join(parts),
+            size,
+        )
+
+
 def describe_run(model: DCAL, config: Config, loaders: Loaders, runtime: Runtime) -> str:
     """Say in a few lines what will run: data, model, steps, device, estimated memory."""
     train = config.train

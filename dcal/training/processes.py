@@ -17,6 +17,8 @@ import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed as dist
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from dcal.collectives import is_distributed
 
@@ -92,23 +94,28 @@ def read_place(config: TrainConfig) -> Place:
 
 
 @contextmanager
-def join(place: Place, config: TrainConfig) -> Iterator[None]:
-    """Be one of the processes inside the block; alone, nothing is joined.
+def join(place: Place, config: TrainConfig) -> Iterator[Store | None]:
+    """Be one of the processes inside the block, which share a store; alone, nothing is joined.
 
     Raises:
         ValueError: Fewer GPUs than processes on this machine.
         ProcessLost: Another process does not answer, now or at any time inside the block.
     """
     if place.world_size == 1:
-        yield
+        yield None
         return
     backend = _choose_backend(place, config)
     with tell_losses(place):
+        store, rank, world_size = next(rendezvous("env://", timeout=PATIENCE))
         dist.init_process_group(
-            backend, rank=place.rank, world_size=place.world_size, timeout=PATIENCE
+            backend,
+            store=PrefixStore("group", store),
+            rank=rank,
+            world_size=world_size,
+            timeout=PATIENCE,
         )
         try:
-            yield
+            yield store
         finally:
             leave()
 

@@ -33,7 +33,7 @@ STILL = {**RARE, "optimizer": "sgd", "lr": 1e-30, "weight_decay": 0.0, "epochs":
 NO_DROP = {"drop_path": 0.0}
 REID = {
     "optimizer": "sgd",
-    "lr": 0.02,
+    "lr": 0.008,
     "kind": "reid",
     "model": {**NO_DROP, "neck": "bnneck", "pwca_blocks": 0},
     "loss": {"triplet": "soft"},
