@@ -191,8 +191,8 @@ def launch(module: str, processes: int) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     _set_environment(processes)
-    # It would tell at length what is told here in a sentence.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # The agent would tell at length what is told here in a sentence.
+    logging.disable(logging.ERROR)
     with TemporaryDirectory(prefix="dcal-launch-") as folder:
         config = LaunchConfig(
             min_nodes=1,
@@ -220,6 +220,8 @@ def _set_environment(processes: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     # Nobody else is to reach the processes of one machine.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # torch's store writes stack traces where a process is gone.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ[LAUNCHED] = "1"
 
 

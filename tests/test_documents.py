@@ -51,11 +51,13 @@ CHECK = "dcal check cub"
 CLI = [line for line in COMMANDS if line.startswith("dcal ") and line != CHECK]
 # Long, or of another's making: a test of their own below or elsewhere, or none.
 OTHERS = {"xdg-open reports/report.html"}
+# As tests/pipelines/test_processes.py has it.
+PARALLEL = "torchrun --standalone --nproc-per-node=2 -m pipelines.train"
 
 
 def test_every_command_of_readme_is_of_a_kind_that_is_tested() -> None:
     make = {line for line in COMMANDS if line.startswith("make ")}
-    others = {*ELSEWHERE, *STAGE, *CROSS, *CLI, CHECK, *TUNE, *OTHERS}
+    others = {*ELSEWHERE, *STAGE, *CROSS, *CLI, CHECK, *TUNE, *OTHERS, PARALLEL}
     assert set(COMMANDS) == {*COMPOSE, *DVC, *others, *make}
     assert len(COMPOSE) > 3
 

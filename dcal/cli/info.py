@@ -103,6 +103,9 @@ def describe_costs(config: Config) -> list[tuple[str, str]]:
     from dcal.training.runtime import prepare_runtime, resolve_runtime
 
     data, train = find_data(config.dataset), config.train
+    processes, share = train.processes, train.batch_size // train.processes
+    # What one process does; that they exchange gradients is not predicted.
+    train = train.model_copy(update={"batch_size": share, "processes": 1})
     runtime = resolve_runtime(train)
     prepare_runtime(runtime, spares_memory=train.gradient_checkpointing)
     found = predict(
@@ -113,6 +116,7 @@ def describe_costs(config: Config) -> list[tuple[str, str]]:
         autocast=runtime.precision == "bf16",
     )
     threads = f", {runtime.num_threads} threads" if runtime.accelerator == "cpu" else ""
+    threads += f", one of {processes} processes" if processes > 1 else ""
     lines = [
         ("model", f"{describe_model(config.model)}, {found.num_parameters / 1e6:.1f} M parameters"),
         ("machine", f"{runtime.device_name}, {runtime.precision}{threads}"),

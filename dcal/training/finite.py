@@ -9,7 +9,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from dcal.collectives import agree, find_largest
+from dcal.collectives import agree, broadcast, find_largest
 
 
 class TrainingBroken(RuntimeError):
@@ -62,7 +62,7 @@ class FiniteLoss(lightning.Callback):
         steps_ago = find_largest(trainer.global_step + 2 - mine if mine else 0)
         if steps_ago:
             first_bad = trainer.global_step + 2 - steps_ago
-            newest = self.describe_newest()
+            newest = broadcast(self.describe_newest())
             raise_not_finite("the loss", first_bad, trainer.current_epoch, newest)
 
     def check_weights(self, trainer: lightning.Trainer) -> None:
@@ -74,7 +74,7 @@ class FiniteLoss(lightning.Callback):
         tensors = trainer.lightning_module.state_dict().values()
         checks = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
         if agree(not bool(torch.stack(checks).all())):
-            newest = self.describe_newest()
+            newest = broadcast(self.describe_newest())
             raise_not_finite("a weight", trainer.global_step, trainer.current_epoch, newest)
 
 

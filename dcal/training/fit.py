@@ -277,6 +277,8 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*The number of training batches.*")
     warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # Of DDP, about a convolution of 1 x 1, whose strides say nothing.
+    warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view.*")
     # The sampler goes on where it was, which Lightning looks for in the loader.
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

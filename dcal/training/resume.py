@@ -162,9 +162,9 @@ class Checkpointer(lightning.Callback):
             self._place = {"epoch": epoch, "num_batches": num_batches}
             self._save(trainer)
         if reason:
+            newest = broadcast(self.folder.describe_newest())
             raise TrainingStopped(
-                f"training stopped: {reason}; {self.folder.describe_newest()}, and the same "
-                "command goes on from there"
+                f"training stopped: {reason}; {newest}, and the same command goes on from there"
             )
 
     def _ask(self) -> tuple[str | None, bool]:

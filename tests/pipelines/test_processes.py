@@ -26,7 +26,7 @@ from tests.training.factory import make_run_config
 from tests.visual.fixtures import make_config
 
 TRAIN = [sys.executable, "-m", "pipelines.train"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+TORCHRUN = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc-per-node=2"]
 EPOCHS = {"epochs": 6, "batch_size": 4, "checkpoint_minutes": 0.0, "selection": "last"}
 PATIENCE_SECONDS = 120.0
 

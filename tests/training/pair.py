@@ -151,6 +151,7 @@ def compute_gradients() -> dict[str, torch.Tensor]:
     (logits * take_own_rows(weights)).mean().backward()
     found = {"triplet": triplet, "neck": mine.grad, "logits": logits.detach()}
     found |= {"neck.weight": head.neck.weight.grad, "classifier": head.classifier.weight.grad}
+    found["classifier.start"] = head.classifier.weight.detach()
     return found | {"mean": head.neck.running_mean, "variance": head.neck.running_var}
 
 
