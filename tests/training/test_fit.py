@@ -141,6 +141,17 @@ def test_accumulated_batches_make_one_step(tmp_path):
     assert run(config, tmp_path).num_steps == 4  # 6 batches an epoch
 
 
+def test_accumulation_keeps_the_whole_batch_for_fgvc(tmp_path):
+    shared = {"epochs": 1, "selection": "last", "optimizer": "sgd", "lr": 0.1}
+    model = {"drop_path": 0.0, "pwca_blocks": 0}
+    whole = run(make_run_config(**shared, model=model), tmp_path / "a", num_train=24)
+    parts = {"batch_size": 3, "accumulate_steps": 2}
+    halves = run(make_run_config(**shared, **parts, model=model), tmp_path / "b", num_train=24)
+    assert whole.num_steps == halves.num_steps == 4
+    for name, tensor in state_of(whole).items():
+        torch.testing.assert_close(state_of(halves)[name], tensor, rtol=0, atol=1e-5)
+
+
 def test_clipping_leaves_the_log_variances_out():
     config = make_run_config(clip_norm=0.5)
     module = DCALModule(build_model(config.model, 3), config)
