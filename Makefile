@@ -61,8 +61,8 @@ test: check ## lint, types, fast tests: at most 8 minutes on 2 cores
 	@OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow and not browser and not gpu" $(ARGS)
 
 test-slow: setup ## the rest: whole pipelines, real pictures, Chromium
-	@OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile -m "(slow or browser) and not gpu" \
-		--ignore tests/tracking $(ARGS)
+	@OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+		-m "(slow or browser) and not gpu" --ignore tests/tracking $(ARGS)
 	@# These wait for servers, which beside other tests answer too late.
 	@pytest -q -m "(slow or browser) and not gpu" tests/tracking
 
