@@ -6,12 +6,14 @@ import logging
 import os
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dcal.paths import work_root
+from dcal.tracking.answers import describe_failure
 from dcal.tracking.database import first_touch, is_database, make_whole
 from dcal.tracking.pages import describe_experiment
 from dcal.tracking.passwords import mask_password as mask_password
@@ -72,6 +74,25 @@ def connect() -> MlflowClient:
         if uri == f"sqlite:///{_own_database()}":
             _follow_move(_own_database())
         return MlflowClient(uri)
+
+
+@contextmanager
+def mlflow_errors(what: str) -> Iterator[None]:
+    """Turn what MLflow says when it fails, which names addresses in full, into one sentence.
+
+    Raises:
+        RuntimeError: MLflow cannot be reached, or refuses what was asked of it.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        # Without the error itself, whose text would be shown below it.
+        raise RuntimeError(
+            f"{what}: {describe_tracking_uri()} does not take it ({describe_failure(error)})"
+        ) from None
 
 
 def _touch(client: MlflowClient) -> None:
