@@ -91,7 +91,7 @@ def test_a_training_whose_server_and_database_end_meanwhile_is_told_once_and_who
     from mlflow import MlflowClient
 
     server, cluster = group
-    caplog.set_level("DEBUG")
+    caplog.set_level("INFO")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url_of_client)
     events = {
         8: server.stop,
