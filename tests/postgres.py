@@ -77,11 +77,20 @@ def run_cluster() -> Iterator[Cluster]:
 
 def find_programs() -> Path:
     """Return the folder of initdb and pg_ctl, or skip the test."""
-    folders = [*os.environ["PATH"].split(":"), *map(str, Path(DEBIAN).glob("*/bin"))]
-    found = shutil.which("initdb", path=":".join(folders))
+    found = _find_initdb()
     if found is None:
         pytest.skip("no PostgreSQL server: initdb is neither on the path nor where Debian has it")
     return Path(found).resolve().parent
+
+
+def has_programs() -> bool:
+    """Say whether a server could be started here."""
+    return _find_initdb() is not None
+
+
+def _find_initdb() -> str | None:
+    folders = [*os.environ["PATH"].split(":"), *map(str, Path(DEBIAN).glob("*/bin"))]
+    return shutil.which("initdb", path=":".join(folders))
 
 
 def find_free_port() -> int:

@@ -31,6 +31,12 @@ class Server:
         """Return the address to track at."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Return the process that was started."""
+        assert self._process is not None
+        return self._process.pid
+
     def build_command(self) -> list[str]:
         """Return the command that serves."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]

@@ -25,7 +25,7 @@ from tests.pipelines.scored import make_project
 from tests.postgres import Cluster, run_cluster
 from tests.project import Project, clone
 from tests.test_documents import borrow_environment
-from tests.tracking.server import Server
+from tests.tracking.group import GroupServer
 
 pytestmark = pytest.mark.slow
 
@@ -34,12 +34,12 @@ NUM_EPOCHS = 16
 TRAIN = {"epochs": NUM_EPOCHS, "warmup_epochs": 0.0, "batch_size": 2, "log_every": 1}
 
 
-class GroupServer(Server):
-    """`make server` in a clone of the project."""
+class MadeServer(GroupServer):
+    """`make server` in a clone of the project, by a user's hand."""
 
     def __init__(self, project: Project, database: str) -> None:
-        super().__init__(project.folder)
-        self.project, self.database = project, database
+        super().__init__(project.folder, database)
+        self.project = project
 
     def build_command(self) -> list[str]:
         """Return what README says."""
@@ -58,7 +58,7 @@ class GroupServer(Server):
 class Group(NamedTuple):
     """A server and the database it is on."""
 
-    server: GroupServer
+    server: MadeServer
     cluster: Cluster
 
 
@@ -67,7 +67,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     project = clone(tmp_path_factory.mktemp("group") / "project")
     borrow_environment(project.folder)
     with run_cluster() as cluster:
-        server = GroupServer(project, cluster.url.replace("dcal@", f"dcal:{SECRETS[0]}@"))
+        server = MadeServer(project, cluster.url.replace("dcal@", f"dcal:{SECRETS[0]}@"))
         server.start()
         yield Group(server, cluster)
         server.stop()
