@@ -47,7 +47,10 @@ class MadeServer(GroupServer):
 
     def build_environment(self) -> dict[str, str]:
         """Return a user's environment, with the database's address."""
-        return self.project.environment() | {"MLFLOW_BACKEND_STORE_URI": self.database}
+        return self.project.environment() | {
+            "MLFLOW_BACKEND_STORE_URI": self.database,
+            "MLFLOW_SERVER_ALLOWED_HOSTS": "node7",
+        }
 
     @property
     def url_of_client(self) -> str:
@@ -172,6 +175,9 @@ def read_history() -> dict[str, list[tuple[int, str]]]:
     [
         ({"Host": "127.0.0.1:{port}"}, 200),
         ({"Host": "localhost:{port}"}, 200),
+        # As a proxy asks, and a browser whose page came from there.
+        ({"Host": "node7"}, 200),
+        ({"Host": "node7:{port}", "Origin": "http://node7:{port}"}, 200),
         ({"Host": "mlflow.example.org"}, 403),
         # MLflow's own list lets this one in, as if it were an address.
         ({"Host": "10.example.org"}, 403),
