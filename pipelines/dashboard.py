@@ -78,7 +78,7 @@ def _is_journal(url: str) -> bool:
 
 
 def _open_journal(url: str) -> str:
-    path = Path(urlsplit(url).path)
+    path = Path("/" + urlsplit(url).path.lstrip("/"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
