@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup repro report tune dashboard ablate share receive test test-slow check format gc ui \
-	sync lab compose bench lock
+	server sync lab compose bench lock
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := 1
@@ -45,9 +45,7 @@ ablate: setup ## compare arms over seeds: make ablate GRID=top_r; see experiment
 
 dashboard: PORT := 8080
 dashboard: setup ## studies on http://127.0.0.1:8080, or make dashboard PORT=8081
-	@python -m pipelines.init --port $(PORT) --target dashboard
-	@optuna-dashboard --host 127.0.0.1 --port $(PORT) \
-		"$${DCAL_OPTUNA_URL:-sqlite:///$(WORK_ROOT)/optuna.db}" $(ARGS)
+	@python -m pipelines.dashboard --port $(PORT)
 
 share: setup ## copy data, model and pages to a DVC remote: make share REMOTE=/a/folder
 	@python -m pipelines.mend
@@ -61,8 +59,8 @@ test: check ## lint, types, fast tests: at most 8 minutes on 2 cores
 	@OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow and not browser and not gpu" $(ARGS)
 
 test-slow: setup ## the rest: whole pipelines, real pictures, Chromium
-	@OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile -m "(slow or browser) and not gpu" \
-		--ignore tests/tracking $(ARGS)
+	@OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+		-m "(slow or browser) and not gpu" --ignore tests/tracking $(ARGS)
 	@# These wait for servers, which beside other tests answer too late.
 	@pytest -q -m "(slow or browser) and not gpu" tests/tracking
 
@@ -81,11 +79,17 @@ format: setup ## rewrite the code in the one format
 gc: setup ## show kept checkpoints and spools, free what may go: make gc ARGS=--dry-run
 	@python -m pipelines.gc $(ARGS)
 
+# An address may hold a password, so it is not given on a command line, which others can read.
 ui: setup ## MLflow's pages on http://127.0.0.1:5000, or make ui PORT=5001
 	@python -m pipelines.init --port $(PORT)
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
-		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(WORK_ROOT)/mlflow.db}" \
+	@export MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///$(WORK_ROOT)/mlflow.db}"; \
+		MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
 		--default-artifact-root "$(WORK_ROOT)/mlruns" $(ARGS)
+
+# Not from the environment, where some shells have the name of the machine.
+server: HOST := 127.0.0.1
+server: setup ## MLflow for a group, on MLFLOW_BACKEND_STORE_URI: make server PORT=5001
+	@python -m pipelines.server --host $(HOST) --port $(PORT)
 
 sync: setup ## send to MLflow what runs said while it could not be reached
 	@python -m pipelines.sync $(ARGS)

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +90,9 @@ def main() -> None:
     sys.exit(num_right != len(rows))
 
 
-def kill_runs(folder: Path, *, num_kills: int, seed: int) -> list[dict[str, Any]]:
+def kill_runs(
+    folder: Path, *, num_kills: int, seed: int, moments: Sequence[str] = MOMENTS
+) -> list[dict[str, Any]]:
     """Make the undisturbed run, then the disturbed ones, and say how each of them ended."""
     whole = clone(folder / "whole")
     whole.compose(*PARAMETERS)
@@ -101,7 +103,7 @@ def kill_runs(folder: Path, *, num_kills: int, seed: int) -> list[dict[str, Any]
     table = Table("run", "kills (moment, target, step kept)", "seconds", "differences")
     rows: list[dict[str, Any]] = []
     num_left = num_kills
-    for number, kills in enumerate(islice(plan_kills(seed=seed), 2 * num_kills)):
+    for number, kills in enumerate(islice(plan_kills(seed=seed, moments=moments), 2 * num_kills)):
         if num_left == 0:
             break
         project = untouched.copy(folder / f"run{number}")
@@ -125,12 +127,12 @@ def kill_runs(folder: Path, *, num_kills: int, seed: int) -> list[dict[str, Any]
     return rows
 
 
-def plan_kills(*, seed: int) -> Iterator[list[Kill]]:
-    """Yield the kills of each run, without end: all moments in turn, the rest by the seed."""
+def plan_kills(*, seed: int, moments: Sequence[str] = MOMENTS) -> Iterator[list[Kill]]:
+    """Yield the kills of each run, without end: the moments in turn, the rest by the seed."""
     generator = random.Random(seed)
-    moments = cycle(MOMENTS)
+    in_turn = cycle(moments)
     while True:
-        chosen = [next(moments) for _ in range(generator.randint(1, 3))]
+        chosen = [next(in_turn) for _ in range(generator.randint(1, 3))]
         # A run goes forward only: what would come too late goes first.
         yield [
             Kill(moment, generator.choice(TARGETS), generator.uniform(0, 3))

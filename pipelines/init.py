@@ -1,7 +1,7 @@
 """Make the databases before any second process touches them (ours).
 
-Not a stage: `make ui` and `make dashboard` begin with it. Processes that make the tables
-of one new database together corrupt it.
+Not a stage: `make ui` begins with it. Processes that make the tables of one new database together
+corrupt it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ def main(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="see that this port is free, too")
     ] = None,
-    target: Annotated[str, typer.Option(help="what of make wants that port")] = "ui",
 ) -> None:
     """Make every database that is missing, under a lock."""
     if port is not None:
-        check_port(port, target=target)
+        check_port(port, target="ui")
     for name, initialise in DATABASES.items():
         try:
             typer.echo(f"{name}: {initialise()}")
@@ -42,22 +41,31 @@ def main(
             sys.exit(f"init: {name} has no database ({describe_failure(error)})")
 
 
-def check_port(port: int, *, target: str, speaker: str = "init") -> None:
+def check_port(port: int, *, target: str, speaker: str = "init", host: str = HOST) -> None:
     """Exit with one sentence where another process listens on a port of this machine."""
-    if not is_free(port):
-        other = next((near for near in range(port + 1, 65536) if is_free(near)), 5001)
-        sys.exit(
-            f"{speaker}: port {port} of {HOST} is in use by another process; choose another one: "
-            f"make {target} PORT={other}"
-        )
+    try:
+        if is_free(port, host):
+            return
+        other = next((near for near in range(port + 1, 65536) if is_free(near, host)), 5001)
+    except OSError:
+        sys.exit(f"{speaker}: expected an address of this machine to listen on, got HOST={host}")
+    sys.exit(
+        f"{speaker}: port {port} of {host} is in use by another process; choose another one: "
+        f"make {target} PORT={other}"
+    )
 
 
-def is_free(port: int) -> bool:
-    """Say whether a server could listen on a port of this machine."""
-    with socket.socket() as probe:
+def is_free(port: int, host: str = HOST) -> bool:
+    """Say whether a server could listen on a port of this machine.
+
+    Raises:
+        OSError: The host is no address of this machine.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind(address)
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from tests.experiments import run_experiments
 from tests.project import STAGES, Project, clone
 
 # Before torch is imported: beside other workers, threads of OpenMP spin against each other.
@@ -22,6 +24,26 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     MPLBACKEND="agg",
 )
+
+
+# Files of whole minutes: begun last, they would keep one core busy and leave the other idle.
+LONGEST = (
+    "test_interruptions.py",
+    "test_sharing.py",
+    "test_tuning_workers.py",
+    "test_documents.py",
+    "test_real_pictures.py",
+    "test_dvc_tables.py",
+    "test_tuning.py",
+    "test_ablation.py",
+    "test_pipelines.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; --no-loadscope-reorder keeps to that."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
@@ -49,27 +71,45 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a clone whose whole pipeline ran once at smoke size; do not change it, copy it."""
-    return make_once("finished", tmp_path_factory, "preset=smoke")
+    return make_once("finished", tmp_path_factory, run_whole("preset=smoke"))
 
 
 @pytest.fixture(scope="session")
 def finished_reid(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a clone whose Re-ID pipeline ran once at smoke size; do not change it, copy it."""
     arguments = ("preset=reid", "dataset=vehicles_smoke", "train.epochs=2")
-    return make_once("finished_reid", tmp_path_factory, *arguments)
+    return make_once("finished_reid", tmp_path_factory, run_whole(*arguments))
 
 
-def make_once(name: str, factory: pytest.TempPathFactory, *arguments: str) -> Project:
-    """Return this worker's own copy of a project that the first of all workers ran."""
+@pytest.fixture(scope="session")
+def experimented(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a copy of `finished` that also ran README's experiments; do not change it, copy it."""
+    make = functools.partial(run_experiments, finished)
+    return make_once("experimented", tmp_path_factory, make)
+
+
+def run_whole(*arguments: str) -> Callable[[Project], None]:
+    """Return what clones the project and runs its whole pipeline."""
+
+    def make(project: Project) -> None:
+        clone(project.folder)
+        project.compose(*arguments)
+        assert project.repro() == STAGES
+
+    return make
+
+
+def make_once(
+    name: str, factory: pytest.TempPathFactory, make: Callable[[Project], None]
+) -> Project:
+    """Return this worker's own copy of a project that the first of all workers made."""
     base = factory.getbasetemp()
     common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     done = common / f"{name}.done"
     project = Project(common / f"{name}_by_one")
     with FileLock(done.with_suffix(".lock")):
         if not done.exists():
-            clone(project.folder)
-            project.compose(*arguments)
-            assert project.repro() == STAGES
+            make(project)
             done.touch()
     return project.copy(factory.mktemp(name) / "project")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import server
 from pipelines.compose import compose_tree
 from tests.project import Project
 
@@ -49,6 +50,8 @@ STAGE = [f"python -m pipelines.{name}" for name in ("fetch", "prepare", "evaluat
 CROSS = [line for line in COMMANDS if line.startswith("python -m pipelines.cross_sets")]
 CHECK = "dcal check cub"
 CLI = [line for line in COMMANDS if line.startswith("dcal ") and line != CHECK]
+# Of a server and its clients, as tests/tracking/test_group_server.py has them.
+SERVER = [line for line in COMMANDS if line.startswith("export MLFLOW_TRACKING_URI=http://127.")]
 # Long, or of another's making: a test of their own below or elsewhere, or none.
 OTHERS = {"xdg-open reports/report.html"}
 # As tests/pipelines/test_processes.py has it.
@@ -57,7 +60,7 @@ PARALLEL = "torchrun --standalone --nproc-per-node=2 -m pipelines.train"
 
 def test_every_command_of_readme_is_of_a_kind_that_is_tested() -> None:
     make = {line for line in COMMANDS if line.startswith("make ")}
-    others = {*ELSEWHERE, *STAGE, *CROSS, *CLI, CHECK, *TUNE, *OTHERS, PARALLEL}
+    others = {*ELSEWHERE, *STAGE, *CROSS, *CLI, CHECK, *TUNE, *SERVER, *OTHERS, PARALLEL}
     assert set(COMMANDS) == {*COMPOSE, *DVC, *others, *make}
     assert len(COMPOSE) > 3
 
@@ -200,6 +203,16 @@ def test_the_housekeeping_commands_say_what_they_found(finished: Project, tmp_pa
     said = project.run("make", "gc")
     assert "finished" in said and "kept" in said and "freed 0 bytes" in said
     assert "nothing waits" in project.run("make", "sync")
+    said = project.run("make", "server", "HOST=0.0.0.0", succeeds=False)
+    assert "server: HOST=0.0.0.0 opens the server to other machines; say under which names" in said
+
+
+def test_the_variables_of_the_server_are_those_that_it_reads() -> None:
+    section = README.partition("\n## A tracking server\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"\b(?:MLFLOW|DCAL)_[A-Z_]+", section))
+    read = {server.DATABASE, server.FILES, server.ALLOWED_HOSTS, "MLFLOW_WORKERS"}
+    assert named == {*read, *server.NOT_PASSED_ON}
+    assert read <= set(server.build_environment({}, server.Places("d", "f"), ["a.org"]))
 
 
 def borrow_environment(folder: Path) -> None:

@@ -5,49 +5,24 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from tests.project import ROOT, Project
+from tests.experiments import COMPARE
+from tests.project import Project
 
 pytestmark = pytest.mark.slow
-SECTION = (ROOT / "README.md").read_text().partition("\n## Compare runs with DVC alone\n")[2]
-QUEUE, COMPARE = [
-    block.splitlines()
-    for block in re.findall(r"^```bash\n(.*?)^```", SECTION.partition("\n## ")[0], re.S | re.M)
-]
 RUNS = ("HEAD", "top-r-1", "top-r-2")
 SCORES = [f"test/{branch}/top1_accuracy" for branch in ("both", "glca", "sa")]
-PATIENCE_SECONDS = 400
 
 
 @pytest.fixture(scope="module")
-def compared(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Give a project in which README's queue of two runs was worked off; only read it."""
-    project = finished.copy(tmp_path_factory.mktemp("compared") / "project")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-qm", "Results")
-    try:
-        work_off_queue(project)
-        yield project
-    finally:
-        project.run("dvc", "queue", "stop", "--kill")
-
-
-def work_off_queue(project: Project) -> None:
-    *commands, look = [shlex.split(command) for command in QUEUE]
-    for command in commands:
-        project.run(*command)
-    end = time.monotonic() + PATIENCE_SECONDS
-    while re.search("Queued|Running", said := project.run(*look)):
-        assert time.monotonic() < end, said
-        time.sleep(2)
-    assert said.count("Success") == 2, said
+def compared(experimented: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project in which README's queue of two runs was worked off; only read it."""
+    return experimented.copy(tmp_path_factory.mktemp("compared") / "project")
 
 
 def compare(project: Project, start: str) -> list[str]:

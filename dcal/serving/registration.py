@@ -21,7 +21,7 @@ from dcal.models.dcal import DCAL
 from dcal.serving.pictures import DATA_URL
 from dcal.serving.quiet import quiet_mlflow
 from dcal.tracking.answers import describe_failure
-from dcal.tracking.store import connect, find_experiment, find_tracking_uri
+from dcal.tracking.store import connect, find_experiment, find_tracking_uri, mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,9 +55,17 @@ def register_model(path: Path, name: str, *, alias: str | None, run_id: str | No
 
     Raises:
         ValueError: A name or an alias that MLflow would not take; or a model that cannot be loaded.
+        RuntimeError: MLflow cannot be reached, or refuses the model.
     """
     _require_names(name, alias)
     model = load_model(path)
+    with mlflow_errors(f"model {name}"):
+        return _register(model, path, name, alias=alias, run_id=run_id)
+
+
+def _register(
+    model: DCAL, path: Path, name: str, *, alias: str | None, run_id: str | None
+) -> Registered:
     import mlflow
 
     client = connect()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcal.tracking.answers import describe_failure
 from dcal.tracking.store import connect, find_tracking_uri
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def find_runs(experiment: str, fingerprints: Sequence[str]) -> dict[str, str]:
             return {}
         runs = _list_runs(client, found.experiment_id)
     except Exception as error:  # a table is worth more than its links
-        logger.warning("MLflow was not asked for runs: %s", " ".join(str(error).split())[:200])
+        logger.warning("MLflow was not asked for runs: %s", describe_failure(error))
         return {}
     wanted = set(fingerprints)
     pairs = ((run.data.tags.get("dcal.fingerprint"), run.info.run_id) for run in runs)

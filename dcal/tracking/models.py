@@ -121,6 +121,7 @@ def download_registered(model: RegisteredModel, folder: Path) -> None:
 
 def _ask(what: str, question: Any) -> Any:
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
 
     try:
         return question(connect())
@@ -131,4 +132,8 @@ def _ask(what: str, question: Any) -> Any:
             ) from None
         raise RuntimeError(
             f"{what}: {describe_tracking_uri()} does not answer ({describe_failure(error)})"
+        ) from None
+    except RequestException as error:  # of a file, which MLflow asks for without a word of its own
+        raise RuntimeError(
+            f"{what}: {describe_tracking_uri()} does not give its files ({describe_failure(error)})"
         ) from None

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 from dcal.paths import work_root
+from dcal.tracking.answers import describe_failure
+from dcal.tracking.database import first_touch, is_database, make_whole
 from dcal.tracking.pages import describe_experiment
+from dcal.tracking.passwords import mask_password as mask_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,22 +31,22 @@ CLIENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def find_tracking_uri() -> str:
     """Return `$MLFLOW_TRACKING_URI`, else the database of the work root, absolute.
 
     Raises:
-        ValueError: The variable names a folder, which MLflow no longer writes to.
+        ValueError: The variable names a folder, which MLflow no longer writes to, or no address.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
         return f"sqlite:///{_own_database()}"
-    if urlsplit(uri).scheme in ("", "file"):
+    scheme = urlsplit(uri).scheme
+    if scheme in ("", "file") or ("://" not in uri and scheme != "databricks"):
         raise ValueError(
             "MLFLOW_TRACKING_URI: expected a server or a database, such as "
-            f"http://127.0.0.1:5000 or sqlite:////path/mlflow.db; got {uri!r}"
+            f"http://127.0.0.1:5000 or sqlite:////path/mlflow.db; got {mask_password(uri)!r}"
         )
     return uri
 
@@ -55,12 +56,6 @@ def describe_tracking_uri() -> str:
     if not os.environ.get("MLFLOW_TRACKING_URI", "").strip():
         return "sqlite:///mlflow.db"
     return mask_password(find_tracking_uri())
-
-
-def mask_password(uri: str) -> str:
-    """Replace user name and password of an address, and any value of its query, by three stars."""
-    uri = re.sub(r"(?<=://).*@", "***@", uri)
-    return re.sub(r"=[^&#]*", "=***", uri) if "?" in uri else uri
 
 
 def connect() -> MlflowClient:
@@ -74,26 +69,34 @@ def connect() -> MlflowClient:
     from mlflow import MlflowClient
 
     uri = find_tracking_uri()
-    with _first_touch(uri):
-        _make_whole(uri)
+    with first_touch(uri):
+        make_whole(uri, lambda address: _touch(MlflowClient(address)))
         if uri == f"sqlite:///{_own_database()}":
             _follow_move(_own_database())
         return MlflowClient(uri)
 
 
-def _make_whole(uri: str) -> None:
-    """Make a missing SQLite database under a temporary name: one half made can never be used."""
-    from mlflow import MlflowClient
+@contextmanager
+def mlflow_errors(what: str) -> Iterator[None]:
+    """Turn what MLflow says when it fails, which names addresses in full, into one sentence.
 
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:////") or path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{path.name}")
-    for leftover in path.parent.glob(f"{temporary.name}*"):
-        leftover.unlink()
-    MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
-    os.replace(temporary, path)
+    Raises:
+        RuntimeError: MLflow cannot be reached, or refuses what was asked of it.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        # Without the error itself, whose text would be shown below it.
+        raise RuntimeError(
+            f"{what}: {describe_tracking_uri()} does not take it ({describe_failure(error)})"
+        ) from None
+
+
+def _touch(client: MlflowClient) -> None:
+    client.search_experiments(max_results=1)
 
 
 def _follow_move(path: Path) -> None:
@@ -129,7 +132,7 @@ def find_experiment(client: MlflowClient, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     tags = describe_experiment(name)
-    with _first_touch(find_tracking_uri()):
+    with first_touch(find_tracking_uri()):
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
@@ -154,33 +157,14 @@ def find_experiment(client: MlflowClient, name: str) -> str:
 def initialise_database() -> str:
     """Make MLflow's database if it has none of its tables; say in a line what was found."""
     uri = find_tracking_uri()
-    if not _is_database(uri):
+    if not is_database(uri):
         return f"{describe_tracking_uri()} keeps its own database"
     connect().search_experiments(max_results=1)
     return f"{describe_tracking_uri()} is ready"
 
 
 def _artifact_location(name: str) -> str | None:
-    if not _is_database(find_tracking_uri()):
+    if not is_database(find_tracking_uri()):
         return None  # a server knows where it keeps files
     folder = re.sub(r"[^\w.-]", "_", name)
     return (work_root() / "mlruns" / folder).as_uri()
-
-
-@contextmanager
-def _first_touch(uri: str) -> Iterator[None]:
-    if not _is_database(uri):
-        yield
-        return
-    root = work_root()
-    root.mkdir(parents=True, exist_ok=True)
-    # "Creating initial tables" and one line a migration are nobody's business; and of an error,
-    # which reaches the caller, it would print the trace, the statement and all its values.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    with FileLock(root / "mlflow.db.lock", timeout=120):
-        yield
-
-
-def _is_database(uri: str) -> bool:
-    return urlsplit(uri).scheme.partition("+")[0] in DATABASES

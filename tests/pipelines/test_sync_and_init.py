@@ -104,14 +104,21 @@ def test_init_leaves_a_servers_database_to_the_server(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("options", "command"), [([], "make ui"), (["--target", "dashboard"], "make dashboard")]
+    ("module", "speaker", "command"),
+    [
+        ("init", "init", "make ui"),
+        ("dashboard", "dashboard", "make dashboard"),
+        ("server", "server", "make server"),
+    ],
 )
-def test_a_port_in_use_is_one_sentence_with_a_free_one(options: list[str], command: str) -> None:
+def test_a_port_in_use_is_one_sentence_with_a_free_one(
+    module: str, speaker: str, command: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         done = subprocess.run(
-            [sys.executable, "-m", "pipelines.init", "--port", str(port), *options],
+            [sys.executable, "-m", f"pipelines.{module}", "--port", str(port)],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -119,19 +126,21 @@ def test_a_port_in_use_is_one_sentence_with_a_free_one(options: list[str], comma
         )
     assert done.returncode == 1 and done.stdout == ""
     sentence, _, other = done.stderr.strip().rpartition(f"{command} PORT=")
-    assert sentence == f"init: port {port} of 127.0.0.1 is in use by another process; choose " + (
-        "another one: "
+    assert sentence == (
+        f"{speaker}: port {port} of 127.0.0.1 is in use by another process; choose another one: "
     )
     assert int(other) > port
 
 
-@pytest.mark.parametrize(("target", "options"), [("ui", ""), ("dashboard", " --target dashboard")])
-def test_make_looks_at_a_port_before_it_starts_anything(target: str, options: str) -> None:
+def test_make_looks_at_a_port_before_it_starts_anything_and_shows_no_password() -> None:
     lines = (ROOT / "Makefile").read_text().splitlines()
-    (head,) = [line for line in lines if line.startswith(f"{target}: setup")]
-    recipe = lines[lines.index(head) + 1 :]
-    assert recipe[0] == f"\t@python -m pipelines.init --port $(PORT){options}"
-    assert "--host 127.0.0.1 --port $(PORT)" in recipe[1]
+    (head,) = [line for line in lines if line.startswith("ui: setup")]
+    recipe = lines[lines.index(head) + 1 :][:4]
+    assert recipe[0] == "\t@python -m pipelines.init --port $(PORT)"
+    assert "--host 127.0.0.1 --port $(PORT)" in recipe[2]
+    # Every user of a machine sees command lines, and addresses may hold passwords.
+    assert recipe[1].startswith("\t@export MLFLOW_BACKEND_STORE_URI=")
+    assert not any("--backend-store-uri" in line or "OPTUNA_URL" in line for line in lines)
 
 
 def _app() -> object:

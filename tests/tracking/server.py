@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from pipelines.init import is_free
 
 START_SECONDS = 90
 
@@ -28,19 +31,32 @@ class Server:
         """Return the address to track at."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Start, and wait until it answers."""
+    @property
+    def pid(self) -> int:
+        """Return the process that was started."""
+        assert self._process is not None
+        return self._process.pid
+
+    def build_command(self) -> list[str]:
+        """Return the command that serves."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        return [*command, "--artifacts-destination", str(self.folder / "artifacts")]
+
+    def build_environment(self) -> dict[str, str]:
+        """Return the environment that it serves in."""
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         environment.pop("MLFLOW_TRACKING_URI", None)
+        return environment
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
-                command,
+                self.build_command(),
                 cwd=self.folder,
-                env=environment,
+                env=self.build_environment(),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -50,12 +66,17 @@ class Server:
             assert self._process.poll() is None and time.monotonic() < end, self.read_log()
             time.sleep(0.1)
 
-    def stop(self) -> None:
-        """Kill it with its workers, as a power failure does."""
-        if self._process is not None:
-            os.killpg(self._process.pid, 9)
-            self._process.wait()
-            self._process = None
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        """Stop it with its workers; without a signal as a power failure does."""
+        if self._process is None:
+            return
+        os.killpg(self._process.pid, number)
+        self._process.wait()
+        end = time.monotonic() + START_SECONDS
+        while not is_free(self.port):  # its workers may take their time
+            assert time.monotonic() < end, self.read_log()
+            time.sleep(0.05)
+        self._process = None
 
     def read_log(self) -> str:
         """Return what it said."""

@@ -134,20 +134,6 @@ def test_a_server_that_refuses_connections_from_the_start_and_comes_back_twice(
     compare(key)
 
 
-def test_a_server_that_is_killed_and_started_again_while_a_run_goes_on(
-    server: Server, compare: Compare
-) -> None:
-    key = make_key(101)
-    tracker = writer.start(key)
-    tracker.log_metrics({"train/loss": 1.0, "train/lr": 0.1}, 0)
-    time.sleep(1)
-    server.stop()
-    writer.say_everything(tracker)
-    server.start()
-    finish(tracker)
-    compare(key)
-
-
 def test_a_server_that_is_back_only_after_the_run_gets_all_of_it_by_sync(
     proxy: FaultProxy, compare: Compare, repository: Path
 ) -> None:

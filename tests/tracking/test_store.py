@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -30,13 +31,15 @@ def test_the_users_server_wins_over_the_default(monkeypatch: pytest.MonkeyPatch)
     assert find_tracking_uri() == "http://127.0.0.1:5000"
 
 
-@pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "file:///tmp/mlruns"])
+@pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "file:///tmp/mlruns", "bob:secret@db:5000"])
 def test_a_folder_as_tracking_address_is_refused_in_one_sentence(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(ValueError, match=r"^MLFLOW_TRACKING_URI: expected a server.*got .*$"):
+    with pytest.raises(ValueError) as refused:
         find_tracking_uri()
+    assert re.match(r"MLFLOW_TRACKING_URI: expected a server.*got .*$", str(refused.value))
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,8 @@ def test_a_folder_as_tracking_address_is_refused_in_one_sentence(
         "https://bob:secret@example.org/mlflow",
         "postgresql+psycopg://bob:sec/ret@db:5432/runs",
         "postgresql://db/runs?user=bob&password=secret",
+        "postgresql://bob:sec@ret@db/runs",
+        "API request to https://bob:secret@db/runs failed: url https://bob:secret@db",
     ],
 )
 def test_no_password_is_left_in_a_written_address(uri: str) -> None:
@@ -52,6 +57,19 @@ def test_no_password_is_left_in_a_written_address(uri: str) -> None:
     assert "ret" not in masked
     assert "bob" not in masked
     assert masked.startswith(uri.partition("://")[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("got 'bob:secret@db'", "got '***@db'"),
+        ("host=db password=secret", "host=db password=***"),
+        ("run 7 of birds, 12:30", "run 7 of birds, 12:30"),
+        ("someone@example.org", "someone@example.org"),
+    ],
+)
+def test_no_password_is_left_in_what_is_said(text: str, masked: str) -> None:
+    assert mask_password(text) == masked
 
 
 def test_a_written_default_address_names_no_path_of_this_machine() -> None:
