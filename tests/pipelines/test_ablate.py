@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,12 @@ class Ran(NamedTuple):
     trained: list[str]
 
 
+@pytest.fixture(autouse=True)
+def default_storage(monkeypatch: pytest.MonkeyPatch, ready_studies: None) -> None:
+    """Keep what grids share out of the user's database."""
+    monkeypatch.delenv("DCAL_OPTUNA_URL", raising=False)
+
+
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
     """Prepare birds and write a grid of two seeds; return its path."""
     monkeypatch.setenv("DCAL_WORK_ROOT", str(folder / "work"))
@@ -77,10 +84,13 @@ def note_trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def ran(tmp_path_factory: pytest.TempPathFactory, empty_studies: Path) -> Iterator[Ran]:
     """Run a grid with an arm whose loss is no number."""
     folder = tmp_path_factory.mktemp("ablated")
+    (folder / "work").mkdir()
+    shutil.copy(empty_studies, folder / "work" / "optuna.db")
     with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("DCAL_OPTUNA_URL", raising=False)
         path = prepare(folder, monkeypatch)
         names = note_trainings(monkeypatch)
         yield Ran(folder, ablate.run(path), names)
