@@ -1,63 +1,38 @@
-"""A PostgreSQL server of a test's own, where its programs are installed."""
+"""A PostgreSQL server of a test's own; a test is skipped where its programs are not installed."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
+import sqlalchemy
 
-DEBIAN = "/usr/lib/postgresql"  # which puts no server program on the path
+from benchmarks import postgres
+from benchmarks.postgres import find_free_port as find_free_port
 
 
 @contextmanager
 def run_postgres() -> Iterator[str]:
     """Yield the address of a database that nothing was ever kept in."""
-    programs = find_programs()
-    # The server refuses to run as root, and others may not look into the folders of pytest.
-    as_whom: dict[str, Any] = {"user": "nobody", "group": 65534} if os.geteuid() == 0 else {}
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    if as_whom:
-        shutil.chown(folder, as_whom["user"])
-
-    def run(*command: str) -> None:
-        place = {"cwd": folder, "capture_output": True, "text": True}
-        done = subprocess.run([programs / command[0], *command[1:]], **place, **as_whom)
-        assert done.returncode == 0, done.stderr
-
-    data = str(folder / "data")
     try:
-        run("initdb", "-D", data, "-U", "dcal", "-A", "trust", "--no-sync")
-        port = find_free_port()
-        options = f"-p {port} -h 127.0.0.1 -k '' -F"
-        run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield f"postgresql+psycopg://dcal@127.0.0.1:{port}/postgres"
-        finally:
-            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
+        postgres.find_programs()
+    except postgres.NoServer as error:
+        pytest.skip(str(error))
+    with postgres.run_postgres() as address:
+        yield address
 
 
-def find_programs() -> Path:
-    """Return the folder of initdb and pg_ctl, or skip the test."""
-    folders = [*os.environ["PATH"].split(":"), *map(str, Path(DEBIAN).glob("*/bin"))]
-    found = shutil.which("initdb", path=":".join(folders))
-    if found is None:
-        pytest.skip("no PostgreSQL server: initdb is neither on the path nor where Debian has it")
-    return Path(found).resolve().parent
+def execute(address: str, *statements: str) -> None:
+    """Carry out statements that belong to no transaction, such as those that make databases."""
+    engine = sqlalchemy.create_engine(address, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(sqlalchemy.text(statement))
+    engine.dispose()
 
 
-def find_free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
+def make_database(address: str, name: str) -> str:
+    """Make a database on the server of another one, and return its address."""
+    execute(address, f"CREATE DATABASE {name}")
+    return f"{address.rpartition('/')[0]}/{name}"

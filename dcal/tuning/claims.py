@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import optuna
@@ -25,7 +25,7 @@ from dcal.tuning.objective import leave_for_later
 from dcal.tuning.others import OWNER, Others
 from dcal.tuning.presence import get_own_token
 from dcal.tuning.storage import Storage
-from dcal.tuning.study import check_origins
+from dcal.tuning.study import ATTRIBUTE, check_origins
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +59,14 @@ class Claim:
 class Claims:
     """All trainings of one undertaking, and who carries them out."""
 
-    def __init__(self, study: optuna.Study, storage: Storage) -> None:
+    def __init__(
+        self, study: optuna.Study, storage: Storage, origins: Mapping[str, str] | None = None
+    ) -> None:
         self._study = study
+        self._origins = origins  # None = whatever it was begun with
         self._storage = storage
         self._others = Others(study, storage)
+        self._name = study.study_name
         self._order: dict[str, int] = {}
 
     def enqueue(self, keys: Sequence[str], find_result: Callable[[str], Any]) -> None:
@@ -98,6 +102,7 @@ class Claims:
     def take(self) -> Claim | None:
         """Take the next training that waits; None where none does."""
         with lock_storage(), storage_errors():
+            self._require_same()
             self._others.take_over_from_the_dead()
             waiting = {t.user_attrs[KEY]: t for t in self._list(TrialState.WAITING)}
             for key in sorted(waiting.keys() & self._order.keys(), key=self._order.__getitem__):
@@ -131,16 +136,19 @@ class Claims:
         """Say once what is waited for."""
         self._others.say_that_it_waits(what)
 
+    def _require_same(self) -> None:
+        # A database may give a new study the number of one that was deleted.
+        with suppress(KeyError):
+            if self._study.user_attrs.get(ATTRIBUTE) == self._origins:
+                return
+        raise TuningError(
+            f"{self._name} in {describe_storage_url()} was begun anew by another process; see that "
+            "this checkout has what that one has, and run it again"
+        )
+
     def _list(self, state: TrialState) -> list[FrozenTrial]:
         with storage_errors():
-            try:
-                return self._study.get_trials(deepcopy=False, states=(state,))
-            except KeyError:
-                raise TuningError(
-                    f"{self._study.study_name} in {describe_storage_url()} was begun anew by "
-                    "another process; see that this checkout has what that one has, and run it "
-                    "again"
-                ) from None
+            return self._study.get_trials(deepcopy=False, states=(state,))
 
     def _settle(self, trial: FrozenTrial, result: Any) -> None:
         if result is None:
@@ -196,7 +204,7 @@ def open_claims(
             optuna.delete_study(study_name=name, storage=storage)
             study = _open(storage, name)
             check_origins(study, origins, described, place=place)
-    return Claims(study, storage)
+    return Claims(study, storage, origins)
 
 
 def _open(storage: Storage, name: str) -> optuna.Study:

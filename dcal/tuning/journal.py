@@ -82,6 +82,8 @@ class _Lines(JournalFileBackend):
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         try:
             yield from super().read_logs(log_number_from)
+        except OSError as error:
+            raise _explain(error, self._path) from None
         except ValueError as error:
             raise TuningError(
                 f"{describe_storage_url()}: the journal is damaged ({to_one_line(str(error))}); "
