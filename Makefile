@@ -46,8 +46,8 @@ ablate: setup ## compare arms over seeds: make ablate GRID=top_r; see experiment
 dashboard: PORT := 8080
 dashboard: setup ## studies on http://127.0.0.1:8080, or make dashboard PORT=8081
 	@python -m pipelines.init --port $(PORT) --target dashboard
-	@optuna-dashboard --host 127.0.0.1 --port $(PORT) \
-		"$${DCAL_OPTUNA_URL:-sqlite:///$(WORK_ROOT)/optuna.db}" $(ARGS)
+	@url="$${DCAL_OPTUNA_URL:-sqlite:///$(WORK_ROOT)/optuna.db}"; \
+	optuna-dashboard --host 127.0.0.1 --port $(PORT) "$${url#journal://}" $(ARGS)
 
 share: setup ## copy data, model and pages to a DVC remote: make share REMOTE=/a/folder
 	@python -m pipelines.mend

@@ -161,9 +161,8 @@ def run_final_round(search: Search) -> pd.DataFrame:
     finalists = choose_finalists(
         search.study, search.plan, search.base, num_blocks=search.num_blocks
     )
-    with take_turn(
-        f"final-{search.ground.parent_key}", should_stop=search.ground.should_stop, say=say
-    ):
+    turn = f"final-{search.ground.parent_key[:8]}"
+    with take_turn(turn, should_stop=search.ground.should_stop, say=say):
         return score_finalists(search.study, finalists, search.plan, search.base, train_final)
 
 
