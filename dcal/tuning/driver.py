@@ -41,6 +41,7 @@ class Worker:
     base: Config  # what trials change
     run_trial: RunTrial
     announce: Callable[[str], None] = logger.info  # is given a line after each trial
+    should_stop: Callable[[], str | None] = lambda: None  # asked while it waits for other workers
     _failures_in_a_row: int = field(default=0, init=False)
     _error: BaseException | None = field(default=None, init=False)
     _others: Others = field(init=False)
@@ -72,6 +73,8 @@ class Worker:
                 if not running:
                     return
                 numbers = ", ".join(str(trial.number) for trial in running)
+                if reason := self.should_stop():
+                    raise KeyboardInterrupt(reason)
                 self._others.say_that_it_waits(f"trial {numbers}")
                 time.sleep(POLL_SECONDS)
 

@@ -100,7 +100,9 @@ def open_search(
         should_stop,
     )
     run_trial = make_run_trial(ground, score_key=plan.study.score_key)
-    driver = Worker(study, storage, plan, base, run_trial, announce=logger.info)
+    driver = Worker(
+        study, storage, plan, base, run_trial, announce=logger.info, should_stop=should_stop
+    )
     return Search(plan, base, driver, ground, model.num_blocks, helps)
 
 

@@ -273,6 +273,13 @@ def test_a_trial_killed_before_its_first_sign_of_life_does_not_run_for_ever(
     assert [t.state for t in list_counted(list_trials(worker.study))] == [COMPLETE] * 2
 
 
+def test_a_worker_that_waits_for_others_can_be_stopped() -> None:
+    worker = open_worker(make_plan(num_trials=1), score, should_stop=lambda: "got SIGTERM")
+    worker.storage.create_new_trial(worker.study._study_id)
+    with pytest.raises(KeyboardInterrupt, match="got SIGTERM"):
+        worker.run()
+
+
 @pytest.fixture
 def workers(tmp_path: Path, repository: Path) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
     """Return what starts a worker with a process of its own."""
