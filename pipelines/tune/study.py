@@ -23,7 +23,7 @@ from dcal.tuning.locks import take_turn
 from dcal.tuning.objective import Study
 from dcal.tuning.plan import Plan, check_plan, find_base, load_plan
 from dcal.tuning.progress import find_origin, list_counted
-from dcal.tuning.results import describe_state
+from dcal.tuning.results import describe_state, has_told
 from dcal.tuning.space import apply
 from dcal.tuning.storage import Heartbeat, open_storage
 from dcal.tuning.study import find_study_key, open_study
@@ -132,6 +132,8 @@ def settle_runs(search: Search) -> None:
         job = describe_trial(find_origin(trial), apply(search.base, overrides))
         run_key = make_run_key(search.ground.parent_key, job.name)
         said = read_last_words(run_key)
+        if said is None and has_told(trial):
+            continue  # on a machine with another work root, or so long ago that it was freed
         if said is None or (said[0], said[1].get(STATE_TAG)) != (END_STATUS[state], state):
             fingerprint = compute_run_fingerprint(
                 job.config, data_digest=search.ground.pictures.report.digest

@@ -320,6 +320,7 @@ def test_the_ratio_of_epoch_times_is_measured_once(
     assert first.ratios == second.ratios == {"sa_only": 1.5}
 
 
+@pytest.mark.slow
 def test_what_a_worker_elsewhere_trained_is_taken_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

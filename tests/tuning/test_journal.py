@@ -150,6 +150,7 @@ def test_a_read_only_folder_is_one_sentence(journal: Path, repository: Path) -> 
     assert "TuningError: " in said and "read-only" in said and "optuna.journal" in said
 
 
+@pytest.mark.slow
 def test_a_lock_of_a_dead_process_is_broken_and_that_of_a_live_one_is_not(
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
