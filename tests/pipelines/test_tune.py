@@ -22,12 +22,10 @@ from dcal.tracking.store import connect
 from dcal.training.checkpoints import list_folders
 from dcal.tuning.effects import IDLE
 from dcal.tuning.errors import TuningError
-from dcal.tuning.locks import lock_storage
 from dcal.tuning.progress import find_origin, list_counted
 from dcal.tuning.results import build_trials_table, describe_state
 from dcal.tuning.scores import list_scores
 from dcal.tuning.storage import Heartbeat
-from pipelines import fetch, prepare
 from pipelines.choices import ChoiceError
 from pipelines.compose import compose_tree
 from pipelines.train import WITHOUT_EFFECT
@@ -38,11 +36,9 @@ from pipelines.tune.choose import CHOICE
 from pipelines.tune.study import (
     Search,
     open_search,
-    run_final_round,
     settle_runs,
     track_study,
 )
-from tests.pipelines.scored import write_params
 from tests.pipelines.tuned import SCORE, SPACE, make_tuning_project, write_plan
 
 COST = "cost/inference_gmacs"
@@ -255,57 +251,6 @@ def test_a_study_on_the_test_split_is_refused_before_it_trains(
     make_tuning_project(tmp_path, monkeypatch, selection="test")
     with pytest.raises(TuningError, match=r"on the held-out split.*train\.selection=test"):
         open_search(write_plan(), should_stop=lambda: None)
-
-
-def test_a_worker_with_other_parameters_data_code_or_space_is_refused_and_told_which(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready_studies: None
-) -> None:
-    config = make_tuning_project(tmp_path, monkeypatch)
-    path = write_plan()
-
-    def join() -> Search:
-        return open_search(path, should_stop=lambda: None, helps=True)
-
-    join()
-    kept = Path("params.yaml").read_text()
-    said = r"study\.name: finches in .* was begun with other parameters, data or code"
-    write_params(load_config("params.yaml", ["train.weight_decay=0.5"]))
-    with pytest.raises(TuningError, match=said + r" \(train\.weight_decay was \S+ and is 0\.5\)"):
-        join()
-    Path("params.yaml").write_text(kept)
-    with monkeypatch.context() as edited:
-        for module in ("pipelines.train", "pipelines.origins"):
-            edited.setattr(f"{module}.compute_code_digest", lambda places: "f" * 64)
-        with pytest.raises(TuningError, match=said + r" \(code was \w{12} and is f{12}\)"):
-            join()
-    write_plan({**SPACE, "model.drop_path": {"kind": "float", "low": 0.0, "high": 0.1}})
-    with pytest.raises(TuningError, match=r"other space \(space\.model\.drop_path was None and is"):
-        join()
-    write_plan()
-    join()
-    drawn_anew = {**config.dataset.options, "seed": 1}
-    write_params(load_config("params.yaml", [f"dataset.options={json.dumps(drawn_anew)}"]))
-    fetch.main()
-    prepare.main()
-    with pytest.raises(TuningError, match=said + r" \(data was \w+ and is \w+"):
-        join()
-
-
-def test_two_that_write_results_train_the_last_round_once(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    ready_studies: None,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level("INFO")
-    make_tuning_project(tmp_path, monkeypatch)
-    search = open_search(write_plan(), should_stop=lambda: "got SIGTERM")
-    key = search.ground.parent_key[:8]
-    with lock_storage(f"final-{key}"):
-        with pytest.raises(KeyboardInterrupt, match="got SIGTERM"):
-            run_final_round(search)
-    said = "another process carries out the last round of finches; waiting for it"
-    assert caplog.messages.count(said) == 1
 
 
 def test_what_all_trials_have_otherwise_is_no_part_of_what_won(
