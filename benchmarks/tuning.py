@@ -127,7 +127,7 @@ def _open(kind: str, plan: Plan, base: Config, folder: Path) -> Step:
 
 def _run_plain(study: optuna.Study, plan: Plan, base: Config) -> None:
     study.pruner = build_pruner(plan, base)
-    study.sampler = make_sampler(0, worker=0, num_trials=len(study.get_trials(deepcopy=False)))
+    study.sampler = make_sampler(0, num_begun=len(study.get_trials(deepcopy=False)))
 
     def objective(trial: optuna.Trial) -> float:
         config = apply(base, suggest(trial, plan.space, base))

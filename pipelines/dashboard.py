@@ -11,16 +11,15 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
+from dcal.tuning.address import describe_storage_url
 from dcal.tuning.errors import TuningError
-from dcal.tuning.storage import describe_storage_url, find_storage_url, open_storage
+from dcal.tuning.storage import open_storage
 from pipelines.init import HOST, check_port
 
 PORT = 8080
@@ -35,7 +34,7 @@ def main(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     check_port(port, target="dashboard", speaker="dashboard")
     try:
-        application = build_application(find_storage_url())
+        application = build_application()
     except TuningError as error:
         sys.exit(f"dashboard: {error}")
     with make_server(HOST, port, application, _Server, _Handler) as server:
@@ -48,16 +47,15 @@ def main(
             typer.echo()
 
 
-def build_application(url: str) -> Application:
-    """Return the pages of a storage, which is made if it is missing.
+def build_application() -> Application:
+    """Return the pages of `$DCAL_OPTUNA_URL`, which is made if it is missing.
 
     Raises:
         TuningError: It cannot be used.
     """
     from optuna_dashboard import wsgi
 
-    # Optuna's pages take a journal by its path.
-    return refuse_other_names(wsgi(_open_journal(url) if _is_journal(url) else open_storage()))
+    return refuse_other_names(wsgi(open_storage()))
 
 
 def refuse_other_names(application: Application) -> Application:
@@ -71,20 +69,6 @@ def refuse_other_names(application: Application) -> Application:
         return [f"expected {' or '.join(OWN_NAMES)} as the name of this machine\n".encode()]
 
     return checked
-
-
-def _is_journal(url: str) -> bool:
-    return urlsplit(url).scheme == "journal"
-
-
-def _open_journal(url: str) -> str:
-    path = Path("/" + urlsplit(url).path.lstrip("/"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError as error:
-        raise TuningError(f"{path}: {error.strerror}; see DCAL_OPTUNA_URL") from None
-    return str(path)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

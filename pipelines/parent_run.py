@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
 from dcal.config import Config
 from dcal.tracking import Tracker, start_run
+from dcal.tuning.locks import StorageBusy, lock_storage
 from pipelines.train import compute_run_fingerprint
 from pipelines.trainings import Ground
 
@@ -28,19 +29,9 @@ def track_parent(
         label: What the run's name begins with.
         closes: False where another process, which works beside this one, closes it.
     """
-    digest = ground.pictures.report.digest
-    tracker = start_run(
-        config,
-        environment=ground.environment,
-        fingerprint=compute_run_fingerprint(config, data_digest=digest),
-        data_digest=digest,
-        run_key=ground.parent_key,
-        started=datetime.now(UTC),
-        kind=kind,
-        label=label,
-    )
-    tracker.set_tags(ground.tags)
-    _wait_for_id(tracker)
+    with _alone():
+        tracker = _open(config, ground, kind=kind, label=label)
+        _wait_for_id(tracker)
     if not closes:
         yield tracker
         return
@@ -53,6 +44,31 @@ def track_parent(
         tracker.end("FAILED")
         raise
     tracker.end()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep workers that start together on several machines from making a run each."""
+    with ExitStack() as held:
+        with suppress(StorageBusy):  # where MLflow is down each of them waits for it in vain
+            held.enter_context(lock_storage("run", wait_seconds=2 * WAIT_SECONDS))
+        yield
+
+
+def _open(config: Config, ground: Ground, *, kind: str, label: str) -> Tracker:
+    digest = ground.pictures.report.digest
+    tracker = start_run(
+        config,
+        environment=ground.environment,
+        fingerprint=compute_run_fingerprint(config, data_digest=digest),
+        data_digest=digest,
+        run_key=ground.parent_key,
+        started=datetime.now(UTC),
+        kind=kind,
+        label=label,
+    )
+    tracker.set_tags(ground.tags)
+    return tracker
 
 
 def _wait_for_id(tracker: Tracker) -> None:

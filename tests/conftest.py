@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,6 +67,26 @@ def keep_denormals() -> Iterator[None]:
 def repository() -> Path:
     """Return the folder that holds dvc.yaml."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def empty_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database without a study, made once: that takes longer than most tests."""
+    from dcal.tuning.storage import initialise_database
+
+    root = tmp_path_factory.mktemp("studies")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("DCAL_WORK_ROOT", str(root))
+        monkeypatch.delenv("DCAL_OPTUNA_URL", raising=False)
+        initialise_database()
+    return root / "optuna.db"
+
+
+@pytest.fixture
+def ready_studies(empty_studies: Path, tmp_path: Path, own_work_root: None) -> None:
+    """Give the test's work root a database."""
+    (tmp_path / "work").mkdir()
+    shutil.copy(empty_studies, tmp_path / "work" / "optuna.db")
 
 
 @pytest.fixture(scope="session")

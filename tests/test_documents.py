@@ -33,7 +33,9 @@ def read_commands() -> list[str]:
 
 COMMANDS = read_commands()
 # After a study, as tests/test_tuning.py has them.
-TUNE = ["python -m pipelines.compose tune=best", "python -m pipelines.tune --worker 1"]
+TUNE = ["python -m pipelines.compose tune=best"]
+# As tests/test_tuning_workers.py and tests/test_ablation_workers.py have them.
+WORKERS = [f"python -m pipelines.{name} --worker" for name in ("tune", "ablate")]
 COMPOSE = [
     line for line in COMMANDS if line.startswith("python -m pipelines.compose") and line not in TUNE
 ]
@@ -60,7 +62,7 @@ PARALLEL = "torchrun --standalone --nproc-per-node=2 -m pipelines.train"
 
 def test_every_command_of_readme_is_of_a_kind_that_is_tested() -> None:
     make = {line for line in COMMANDS if line.startswith("make ")}
-    others = {*ELSEWHERE, *STAGE, *CROSS, *CLI, CHECK, *TUNE, *SERVER, *OTHERS, PARALLEL}
+    others = {*ELSEWHERE, *STAGE, *CROSS, *CLI, CHECK, *TUNE, *WORKERS, *SERVER, *OTHERS, PARALLEL}
     assert set(COMMANDS) == {*COMPOSE, *DVC, *others, *make}
     assert len(COMPOSE) > 3
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
@@ -47,7 +46,7 @@ def shorten_plan(project: Project, epochs: int = 2) -> None:
 def kill_while_it_trains(project: Project) -> None:
     """Start a worker and kill it once its first trial has a checkpoint."""
     process = subprocess.Popen(
-        ["python", "-m", "pipelines.tune", "--worker", "1"],
+        ["python", "-m", "pipelines.tune", "--worker"],
         cwd=project.folder,
         env=project.environment(),
         start_new_session=True,
@@ -59,16 +58,6 @@ def kill_while_it_trains(project: Project) -> None:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def let_ten_minutes_pass(project: Project) -> None:
-    """Age all signs of life: a killed worker is taken for dead after three minutes without one."""
-    with closing(sqlite3.connect(project.folder / "optuna.db")) as database:
-        aged = database.execute(
-            "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-10 minutes')"
-        )
-        assert aged.rowcount == 1
-        database.commit()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
@@ -91,7 +80,6 @@ def tuned(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
     project = finished.copy(tmp_path_factory.mktemp("tuned") / "project")
     shorten_plan(project)
     kill_while_it_trains(project)
-    let_ten_minutes_pass(project)
     assert find_stages(project.run(*TUNE)) == ["pipelines/tune/dvc.yaml:tune"]
     return project
 

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dcal.config import Config
 from dcal.mistakes import is_mistake
+from dcal.tuning.failures import storage_errors
+from dcal.tuning.locks import lock_storage
 from dcal.tuning.objective import RunTrial, TrialFailed, leave_for_later, score_trial
+from dcal.tuning.others import OWNER, Others
 from dcal.tuning.plan import Plan
+from dcal.tuning.presence import get_own_token
 from dcal.tuning.progress import REASON, describe_progress, list_counted
 from dcal.tuning.space import apply, suggest
-from dcal.tuning.storage import MAX_RETRIES, lock_storage, quietly, storage_errors
+from dcal.tuning.storage import MAX_RETRIES, Storage
 from dcal.tuning.study import make_sampler
 
 logger = logging.getLogger(__name__)
@@ -33,16 +36,18 @@ class Worker:
     """Run trials until the budget is spent and no worker's trial is left running."""
 
     study: optuna.Study  # from `open_study`
-    storage: RDBStorage  # from `open_storage`
+    storage: Storage  # from `open_storage`
     plan: Plan
     base: Config  # what trials change
     run_trial: RunTrial
-    worker: int = 0  # no other worker of the study has this number
     announce: Callable[[str], None] = logger.info  # is given a line after each trial
+    should_stop: Callable[[], str | None] = lambda: None  # asked while it waits for other workers
     _failures_in_a_row: int = field(default=0, init=False)
     _error: BaseException | None = field(default=None, init=False)
-    _has_said_that_it_waits: bool = field(default=False, init=False)
-    _watched: set[int] = field(default_factory=set, init=False)
+    _others: Others = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._others = Others(self.study, self.storage)
 
     def run(self) -> None:
         """Run trials; return when the budget is spent and nothing is RUNNING any more.
@@ -60,12 +65,17 @@ class Worker:
                 has_time = deadline is None or time.monotonic() < deadline
                 if has_time and self._run_one():
                     continue
-                quietly(fail_stale_trials, self.study)
+                with lock_storage():
+                    self._others.take_over_from_the_dead()
                 if has_time and self._has_room():
                     continue
-                if not self._is_anyone_running():
+                running = self._others.list_running()
+                if not running:
                     return
-                self._say_that_it_waits()
+                numbers = ", ".join(str(trial.number) for trial in running)
+                if reason := self.should_stop():
+                    raise KeyboardInterrupt(reason)
+                self._others.say_that_it_waits(f"trial {numbers}")
                 time.sleep(POLL_SECONDS)
 
     def _has_room(self) -> bool:
@@ -78,12 +88,11 @@ class Worker:
             # Looking, taking the trial and its values are one step, or workers together would
             # exceed the budget and suggest the same; `_score` ends it.
             claim.enter_context(lock_storage())
+            self._others.take_over_from_the_dead()
             if not self._has_room():
                 return False
             self.study.sampler = make_sampler(
-                self.plan.study.sampler_seed,
-                worker=self.worker,
-                num_trials=len(self._list_trials()),
+                self.plan.study.sampler_seed, num_begun=len(list_counted(self._list_trials()))
             )
             number = self._optimize_once(claim)
         self._conclude(number)
@@ -115,6 +124,7 @@ class Worker:
 
     def _score(self, trial: Trial, claim: ExitStack) -> list[float]:
         try:
+            trial.set_user_attr(OWNER, get_own_token())
             values = suggest(trial, self.plan.space, self.base)
             trial.set_user_attr(OVERRIDES, values)
             claim.close()
@@ -148,27 +158,6 @@ class Worker:
         self.announce(describe_progress(self.study, self.plan.study))
         if error is not None and self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise error
-
-    def _is_anyone_running(self) -> bool:
-        """Say whether any trial runs, of whichever worker."""
-        running = [t for t in self._list_trials() if t.state is TrialState.RUNNING]
-        for trial in running:
-            # A worker killed before its first sign of life leaves none that could grow old, and
-            # its trial would run for ever. Of a live worker this is one more sign of life.
-            if trial.number not in self._watched:
-                self.storage.record_heartbeat(trial._trial_id)
-                self._watched.add(trial.number)
-        return bool(running)
-
-    def _say_that_it_waits(self) -> None:
-        running = [t.number for t in self._list_trials() if t.state is TrialState.RUNNING]
-        if running and not self._has_said_that_it_waits:
-            logger.info(
-                "waiting for trial %s of another worker; one that died is taken over after %d s",
-                ", ".join(str(number) for number in running),
-                self.storage.grace_period,
-            )
-            self._has_said_that_it_waits = True
 
     def _list_trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)

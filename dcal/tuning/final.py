@@ -20,6 +20,7 @@ from dcal.analysis.intervals import compare_paired, summarise
 from dcal.config import Config
 from dcal.sentences import to_one_line
 from dcal.tuning.driver import OVERRIDES
+from dcal.tuning.failures import storage_errors
 from dcal.tuning.objective import TrialFailed
 from dcal.tuning.parameters import Scalar
 from dcal.tuning.plan import Plan
@@ -27,7 +28,6 @@ from dcal.tuning.presets import find_paper_preset
 from dcal.tuning.progress import find_origin
 from dcal.tuning.settings import StudySettings
 from dcal.tuning.space import Overrides, apply
-from dcal.tuning.storage import storage_errors
 
 PREFIX = "dcal.final."  # user attributes of the study: a result each, so that the round goes on
 DIFFERENCES = ("difference_from_paper", "difference_low_95", "difference_high_95")

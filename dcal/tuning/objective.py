@@ -19,6 +19,7 @@ from dcal.tuning.progress import EPOCHS, OOM, REASON
 from dcal.tuning.size import describe_size
 from dcal.tuning.storage import make_retry_callback
 
+NOT_TRIED = "not tried"  # how it begins what is said of a trial that was never begun
 SIZE = "size"  # user attribute: what `describe_size` gives, where memory ran out
 
 # Trains one config and returns its scores by metric key. It resumes from the checkpoints of
@@ -110,7 +111,7 @@ def _refuse_size(config: Config, trial: Trial) -> None:
     size = describe_size(config)
     for other in trial.study.get_trials(deepcopy=False):
         if other.user_attrs.get(SIZE) == size:
-            said = f"not tried, because trial {other.number} of the same size ran out of memory"
+            said = f"{NOT_TRIED}, because trial {other.number} of the same size ran out of memory"
             trial.set_user_attr(OOM, said)
             raise optuna.TrialPruned(said)
 

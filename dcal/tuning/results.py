@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcal.sentences import to_one_line
 from dcal.tuning.driver import OVERRIDES
+from dcal.tuning.objective import NOT_TRIED
 from dcal.tuning.plan import Plan
 from dcal.tuning.progress import EPOCHS, OOM, REASON, find_origin, list_counted
 from dcal.tuning.settings import StudySettings
@@ -60,6 +61,12 @@ def describe_state(trial: FrozenTrial) -> tuple[str, str]:
     if trial.state is TrialState.FAIL:
         return state, trial.user_attrs.get(REASON, DIED)
     return state, ""
+
+
+def has_told(trial: FrozenTrial) -> bool:
+    """Say whether the process of a trial that ended lived to tell MLflow so."""
+    _, reason = describe_state(trial)
+    return reason != DIED and not reason.startswith(NOT_TRIED)
 
 
 def build_front_table(table: pd.DataFrame, settings: StudySettings) -> pd.DataFrame:

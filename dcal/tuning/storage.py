@@ -1,4 +1,4 @@
-"""Which database studies are kept in, its first touch, and what is said where it fails (ours)."""
+"""The database that studies are kept in, and its first touch (ours)."""
 
 from __future__ import annotations
 
@@ -6,29 +6,25 @@ import logging
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from dcal.paths import work_root
-from dcal.sentences import to_one_line
-from dcal.tracking.store import mask_password
+from dcal.tuning.address import JOURNAL, SQLITE, describe_storage_url, find_file, find_storage_url
 from dcal.tuning.errors import TuningError
-from dcal.write_errors import describe_write_error
+from dcal.tuning.failures import make_engine, storage_errors
+from dcal.tuning.journal import Journal
+from dcal.tuning.locks import lock_storage
 
-SQLITE = "sqlite:///"
 SQLITE_HEADER = b"SQLite format 3\0"
 OWN_TABLES = {"studies", "trials", "version_info"}
-LOCK_SECONDS = 120
 MAX_RETRIES = 2  # of a trial whose process dies
+Storage = RDBStorage | Journal
 
 
 class Heartbeat(NamedTuple):
@@ -39,47 +35,7 @@ class Heartbeat(NamedTuple):
     grace_seconds: int = 180
 
 
-def find_storage_url() -> str:
-    """Return `$DCAL_OPTUNA_URL`, else the database of the work root, absolute.
-
-    Raises:
-        TuningError: The variable names no database, or a file by a relative path.
-    """
-    url = os.environ.get("DCAL_OPTUNA_URL", "").strip()
-    if not url:
-        return f"{SQLITE}{work_root() / 'optuna.db'}"
-    example = "such as sqlite:////path/optuna.db or postgresql+psycopg://host/optuna"
-    if "://" not in url:
-        raise TuningError(f"DCAL_OPTUNA_URL: expected a database, {example}; got {url!r}")
-    if not _is_address(url):
-        raise TuningError(
-            f"DCAL_OPTUNA_URL: {mask_password(url)} is no address of a database; expected one, "
-            f"{example}"
-        )
-    if url.startswith("sqlite") and (not url.startswith("sqlite:////") or ":memory:" in url):
-        raise TuningError(
-            f"DCAL_OPTUNA_URL: expected a file by its absolute path, {example}, so that every "
-            f"worker finds it; got {mask_password(url)}"
-        )
-    return url
-
-
-def _is_address(url: str) -> bool:
-    try:
-        sqlalchemy.make_url(url)
-    except (ArgumentError, ValueError):  # the latter of a port that is no number
-        return False
-    return True
-
-
-def describe_storage_url() -> str:
-    """Return the address as it may be shown: no password, no path of this machine's default."""
-    if not os.environ.get("DCAL_OPTUNA_URL", "").strip():
-        return "sqlite:///optuna.db"
-    return mask_password(find_storage_url())
-
-
-def open_storage(heartbeat: Heartbeat | None = None) -> RDBStorage:
+def open_storage(heartbeat: Heartbeat | None = None) -> Storage:
     """Return the storage, whose tables are made if there are none.
 
     Tables are made under a lock, because processes that make them together fail; those of a SQLite
@@ -92,53 +48,22 @@ def open_storage(heartbeat: Heartbeat | None = None) -> RDBStorage:
     # `dcal.tuning` says what happens to a trial in one line, Optuna in many.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    url = find_storage_url()
+    url, signs = find_storage_url(), heartbeat or Heartbeat()
     with lock_storage(), storage_errors():
-        path = _find_file(url)
+        journal = find_file(url, JOURNAL)
+        if journal is not None:
+            return _open_journal(journal, signs)
+        path = find_file(url, SQLITE)
         if path is not None:
             _make_file(path)
         _check_tables(url)
-        return _connect(url, heartbeat or Heartbeat())
+        return _connect(url, signs)
 
 
 def initialise_database() -> str:
     """Make the database if it is missing; say in a line what was found."""
     open_storage()
     return f"{describe_storage_url()} is ready"
-
-
-@contextmanager
-def lock_storage() -> Iterator[None]:
-    """Let one process of this machine at a time touch the database's shape or claim a trial.
-
-    Raises:
-        TuningError: Its folder cannot be written to.
-    """
-    path = _find_file(find_storage_url()) or work_root() / "optuna.db"
-    lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_SECONDS)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        reason = describe_write_error(error, path) or f"{lock.lock_file}: {error}"
-        raise TuningError(reason) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turn what a database says when it fails into one sentence.
-
-    Raises:
-        TuningError: It cannot be reached, read or written.
-    """
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
-        raise TuningError(f"{describe_storage_url()}: {_describe_failure(error)}") from error
 
 
 def quietly(make: Any, *args: Any, **options: Any) -> Any:
@@ -171,8 +96,13 @@ def _connect(url: str, heartbeat: Heartbeat) -> RDBStorage:
     return storage
 
 
-def _find_file(url: str) -> Path | None:
-    return Path(url.removeprefix(SQLITE).partition("?")[0]) if url.startswith(SQLITE) else None
+def _open_journal(path: Path, heartbeat: Heartbeat) -> Journal:
+    return Journal(
+        path,
+        heartbeat_interval=heartbeat.interval_seconds,
+        grace_period=heartbeat.grace_seconds,
+        on_stale=make_retry_callback(MAX_RETRIES),
+    )
 
 
 def _make_file(path: Path) -> None:
@@ -208,12 +138,7 @@ def _check_file(path: Path) -> None:
 
 
 def _check_tables(url: str) -> None:
-    try:
-        engine = sqlalchemy.create_engine(url)
-    except ImportError as error:
-        raise TuningError(
-            f"{describe_storage_url()}: the driver of this database is not installed ({error})"
-        ) from None
+    engine = make_engine(url)
     try:
         tables = set(sqlalchemy.inspect(engine).get_table_names())
     finally:
@@ -224,20 +149,3 @@ def _check_tables(url: str) -> None:
             f"another program, with the tables {', '.join(sorted(tables)[:5])}. Set "
             "DCAL_OPTUNA_URL to another one"
         )
-
-
-def _describe_failure(error: Exception) -> str:
-    if isinstance(error, (ArgumentError, NoSuchModuleError)):
-        return "is no address of a database; expected one such as sqlite:////path/optuna.db"
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if isinstance(cause, DBAPIError):
-        cause = cause.orig or cause
-    reason = to_one_line(str(cause))
-    if "readonly database" in reason or "read-only" in reason:
-        return (
-            "the database may be read and not written to; let it be written to, or set "
-            "DCAL_OPTUNA_URL to another one"
-        )
-    if isinstance(cause, sqlite3.Error):
-        return f"the database cannot be used ({reason})"
-    return f"the database cannot be reached ({reason}); start it, or see DCAL_OPTUNA_URL"

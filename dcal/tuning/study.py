@@ -15,14 +15,18 @@ from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 
 from dcal.config import Config
+from dcal.tuning.address import describe_storage_url
 from dcal.tuning.errors import TuningError
+from dcal.tuning.failures import storage_errors
+from dcal.tuning.locks import lock_storage
 from dcal.tuning.plan import Plan
 from dcal.tuning.presets import list_presets
 from dcal.tuning.settings import Hyperband
-from dcal.tuning.storage import describe_storage_url, lock_storage, quietly, storage_errors
+from dcal.tuning.storage import quietly
 
 ATTRIBUTE = "dcal.origins"
 DESCRIBED_ATTRIBUTE = "dcal.described"
+NOTED_LATER = ("code", "space")
 MAX_NAMED = 3
 KEY_ATTRIBUTE = "dcal.key"
 
@@ -52,16 +56,18 @@ def open_study(
     """
     settings = plan.study
     origins = {**compute_origins(plan), **fingerprints}
+    place = f"study.name: {settings.name} in {describe_storage_url()}"
     with lock_storage(), storage_errors():
         study = optuna.create_study(
             storage=storage,
             study_name=settings.name,
             directions=list(settings.objectives.values()),
             load_if_exists=True,
-            sampler=make_sampler(settings.sampler_seed, worker=0, num_trials=0),
+            sampler=make_sampler(settings.sampler_seed, num_begun=0),
             pruner=build_pruner(plan, base),
         )
-        _check_origins(study, origins, described, list(settings.objectives.values()))
+        _require_ours(study, list(settings.objectives.values()), place=place)
+        check_origins(study, origins, {**described, **_describe_space(plan)}, place=place)
         quietly(study.set_metric_names, list(settings.objectives))
         presets = list_presets(settings, plan.space, base, num_blocks=num_blocks)
         for preset in presets[: settings.budget.num_trials]:
@@ -92,13 +98,15 @@ def compute_origins(plan: Plan) -> dict[str, str]:
     return {name: _digest(part) for name, part in parts.items()}
 
 
-def make_sampler(seed: int, *, worker: int, num_trials: int) -> TPESampler:
+def make_sampler(seed: int, *, num_begun: int) -> TPESampler:
     """Return the sampler of one trial.
 
-    Its seed is a function of how many trials there are, so that a study that was stopped does not
-    begin with the same draws again, and one worker suggests what it would have without the stop.
+    Its seed is a function of how many trials of the budget were begun before. Workers begin theirs
+    one at a time, so no two have the same seed and none needs a number; and a study that was
+    stopped suggests what it would have without the stop.
     """
-    state = np.random.SeedSequence([seed, worker, num_trials]).generate_state(1)
+    # The 0 is what the seed of the first worker was made of while workers had numbers.
+    state = np.random.SeedSequence([seed, 0, num_begun]).generate_state(1)
     sampler: TPESampler = quietly(TPESampler, multivariate=True, group=True, seed=int(state[0]))
     return sampler
 
@@ -115,18 +123,28 @@ def build_pruner(plan: Plan, base: Config) -> BasePruner:
     )
 
 
-def _check_origins(
+def check_origins(
     study: optuna.Study,
     origins: Mapping[str, str],
     described: Mapping[str, str],
-    directions: Sequence[str],
+    *,
+    place: str,
+    advice: str = "go back to those, or choose another name",
 ) -> None:
-    place = f"study.name: {study.study_name} in {describe_storage_url()}"
+    """Note what a new study is begun with, or compare an old one's; see `open_study`.
+
+    Args:
+        study: To whose user attributes they belong.
+        origins: Digests, by what they are of.
+        described: What they are made of, as far as it can be named.
+        place: What a message begins with.
+        advice: What it ends with.
+
+    Raises:
+        TuningError: The study was begun with something else.
+    """
     found = study.user_attrs.get(ATTRIBUTE)
     if found is None:
-        is_ours = [direction.name.lower() for direction in study.directions] == list(directions)
-        if study.get_trials(deepcopy=False) or not is_ours:
-            raise TuningError(f"{place} was made by another program; choose another name")
         study.set_user_attr(DESCRIBED_ATTRIBUTE, dict(described))
         study.set_user_attr(ATTRIBUTE, dict(origins))
         return
@@ -135,17 +153,41 @@ def _check_origins(
         raise TuningError(
             f"{place} was begun with other {' and '.join(names)}"
             f"{_name_differences(study, described)}, and its trials cannot be "
-            "compared with new ones; go back to those, or choose another name"
+            f"compared with new ones; {advice}"
         )
+
+
+def _require_ours(study: optuna.Study, directions: Sequence[str], *, place: str) -> None:
+    if study.user_attrs.get(ATTRIBUTE) is not None:
+        return
+    is_ours = [direction.name.lower() for direction in study.directions] == list(directions)
+    if study.get_trials(deepcopy=False) or not is_ours:
+        raise TuningError(f"{place} was made by another program; choose another name")
+
+
+def _describe_space(plan: Plan) -> dict[str, str]:
+    space = plan.model_dump(mode="json", include={"space"}, exclude_defaults=True)["space"]
+    return {f"space.{key}": json.dumps(parameter) for key, parameter in space.items()}
 
 
 def _name_differences(study: optuna.Study, described: Mapping[str, str]) -> str:
     was = study.user_attrs.get(DESCRIBED_ATTRIBUTE, {})
-    keys = [key for key in {**was, **described} if was.get(key) != described.get(key)]
+    kinds = {_name_kind(key) for key in was}
+    keys = [
+        key
+        for key in {**was, **described}
+        if was.get(key) != described.get(key)
+        # What studies of before did not note of any key may well be the same.
+        and (_name_kind(key) in kinds or _name_kind(key) not in NOTED_LATER)
+    ]
     told = [f"{key} was {was.get(key)} and is {described.get(key)}" for key in keys[:MAX_NAMED]]
     if len(keys) > MAX_NAMED:
         told.append(f"and {len(keys) - MAX_NAMED} more")
     return f" ({', '.join(told)})" if told else ""
+
+
+def _name_kind(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _digest(content: Any) -> str:

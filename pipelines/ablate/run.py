@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,10 @@ from dcal.tracking.spool import find_spool
 from dcal.training.fit import choose_scored_split
 from dcal.training.resume import ShouldStop
 from dcal.training.runtime import resolve_runtime
+from dcal.tuning.claims import Claims
 from dcal.tuning.objective import TrialFailed, is_out_of_memory
+from dcal.tuning.storage import Heartbeat
+from pipelines.ablate.claims import find_result, open_grid_claims
 from pipelines.ablate.scores import collect_curves, score_test_split
 from pipelines.ablate.store import (
     Finished,
@@ -28,6 +32,7 @@ from pipelines.ablate.store import (
     find_ratio,
     keep_finished,
     keep_ratio,
+    make_key,
 )
 from pipelines.run_states import END_STATUS, State, end_run
 from pipelines.train import compute_run_fingerprint
@@ -56,6 +61,11 @@ class Cell(NamedTuple):
     fingerprint: str
 
     @property
+    def key(self) -> str:
+        """Return what names the training and its scores."""
+        return make_key(self.fingerprint, self.config)
+
+    @property
     def name(self) -> str:
         """Return what its run is called."""
         return f"{self.arm.name}, seed {self.config.seed}"
@@ -69,6 +79,7 @@ class Ablation(NamedTuple):
     arms: list[Arm]  # the baseline first
     ratios: dict[str, float]  # of epoch times, by arm of `same_time`
     ground: Ground
+    claims: Claims  # which process trains what
 
     @property
     def baseline(self) -> Config:
@@ -81,7 +92,7 @@ class Ablation(NamedTuple):
 
     def find(self, cell: Cell) -> Finished | None:
         """Return what a training gave, if it was carried out."""
-        return find_finished(cell.fingerprint, cell.config)
+        return find_finished(cell.key)
 
     def list_left(self) -> list[Cell]:
         """Return the trainings that have not been carried out."""
@@ -93,15 +104,20 @@ class Ablation(NamedTuple):
         return Cell(arm, config, compute_run_fingerprint(config, data_digest=digest))
 
 
-def open_ablation(path: Path, *, should_stop: ShouldStop) -> Ablation:
+def open_ablation(
+    path: Path, *, should_stop: ShouldStop, helps: bool = False, heartbeat: Heartbeat | None = None
+) -> Ablation:
     """Build every arm before the first training, so that a mistake costs nothing.
 
     Args:
         path: The grid.
         should_stop: Asked between steps.
+        helps: Whether another process writes the tables.
+        heartbeat: None = that of `dcal.tuning`.
 
     Raises:
         GridError, ConfigError, ValueError: The grid does not fit params.yaml or the pictures.
+        TuningError: Other processes carry it out with something else.
     """
     grid = load_grid(path)
     arms = build_arms(grid, load_config("params.yaml"), OPTIONS)
@@ -110,9 +126,11 @@ def open_ablation(path: Path, *, should_stop: ShouldStop) -> Ablation:
     for arm in arms:
         loaders, _ = build(arm.config, pictures)
         choose_scored_split(arm.config, loaders)
-    ratios = {
-        name: _find_ratio(baseline, _get(arms, name).config, pictures) for name in grid.same_time
-    }
+    claims = open_grid_claims(path.stem, grid, arms, pictures, helps=helps, heartbeat=heartbeat)
+    ratios = {}
+    for name in grid.same_time:
+        measure = partial(_find_ratio, baseline, _get(arms, name).config, pictures)
+        ratios[name] = claims.share(f"ratio {name}", measure)
     arms += [extend_arm(_get(arms, name), ratio) for name, ratio in ratios.items()]
     fingerprint = compute_run_fingerprint(baseline, data_digest=pictures.report.digest)
     ground = Ground(
@@ -122,7 +140,9 @@ def open_ablation(path: Path, *, should_stop: ShouldStop) -> Ablation:
         describe_environment(device=resolve_runtime(baseline.train).device_name),
         _limit(should_stop, grid.hours),
     )
-    return Ablation(path.stem, grid, arms, ratios, ground)
+    ablation = Ablation(path.stem, grid, arms, ratios, ground, claims)
+    claims.enqueue([cell.key for cell in ablation.list_cells()], find_result)
+    return ablation
 
 
 def settle_runs(ablation: Ablation) -> None:
@@ -158,7 +178,7 @@ def carry_out(ablation: Ablation, cell: Cell) -> Finished:
     def conclude(trained: Trained) -> dict[str, float]:
         scores = score_test_split(trained, cell.config, ablation.ground.pictures)
         kept.append(_describe(cell, trained, scores))
-        keep_finished(kept[0], cell.config)
+        keep_finished(cell.key, kept[0])
         return scores
 
     def watch_only(loaders: Loaders, tracker: Tracker) -> Watch:
@@ -168,7 +188,7 @@ def carry_out(ablation: Ablation, cell: Cell) -> Finished:
         train(_make_job(cell), ablation.ground, watch_only, conclude)
     except TrialFailed as error:
         kept = [_describe_failure(cell, str(error))]
-        keep_finished(kept[0], cell.config)
+        keep_finished(cell.key, kept[0])
         logger.warning("%s failed: %s", cell.name, error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

@@ -36,14 +36,21 @@ class Finished(Section):
     reason: str = ""  # why there are no scores
 
 
-def find_finished(fingerprint: str, config: Config) -> Finished | None:
-    """Return what a training gave; None where it was not carried out in this work root."""
-    return _read(_locate(fingerprint, config), Finished.model_validate_json)
+def make_key(fingerprint: str, config: Config) -> str:
+    """Return what names a training and how it is scored."""
+    # The fingerprint tells of the training alone, and the scores follow from section evaluate too.
+    text = render_json(config.evaluate.model_dump(mode="json"))
+    return f"{fingerprint}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def keep_finished(finished: Finished, config: Config) -> None:
+def find_finished(key: str) -> Finished | None:
+    """Return what a training gave; None where this work root does not have it."""
+    return _read(_root() / f"{key}.json", Finished.model_validate_json)
+
+
+def keep_finished(key: str, finished: Finished) -> None:
     """Keep what a training gave."""
-    write_json(_locate(finished.fingerprint, config), finished.model_dump(mode="json"))
+    write_json(_root() / f"{key}.json", finished.model_dump(mode="json"))
 
 
 def find_ratio(key: str) -> float | None:
@@ -67,12 +74,6 @@ def _read(path: Path, parse: Callable[[bytes], Content]) -> Content | None:
         path.replace(aside)
         logger.warning("%s is damaged, and now %s: what it held is made again", path, aside.name)
         return None
-
-
-def _locate(fingerprint: str, config: Config) -> Path:
-    # The fingerprint tells of the training alone, and the scores follow from section evaluate too.
-    text = render_json(config.evaluate.model_dump(mode="json"))
-    return _root() / f"{fingerprint}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
 
 
 def _root() -> Path:

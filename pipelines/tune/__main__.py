@@ -1,7 +1,7 @@
-"""Run or go on with the chosen study: `python -m pipelines.tune [--plan FILE] [--worker N]`.
+"""Run or go on with the chosen study: `python -m pipelines.tune [--plan FILE] [--worker [N]]`.
 
-Worker 0 also trains the last round and writes results/tune and runs/tune. Others, started by hand
-beside it on this or another machine, run trials of the same study until its budget is spent.
+Without --worker it also trains the last round and writes results/tune and runs/tune. Workers, any
+number of them on this and other machines, run trials of the same study until its budget is spent.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pipelines.tune.best import find_winner, write_results
 from pipelines.tune.choose import CHOICE
 from pipelines.tune.pictures import draw_study
 from pipelines.tune.study import Search, open_search, run_final_round, settle_runs, track_study
+from pipelines.workers import IsWorker, WorkerNumber, begin_to_speak
 
 logger = logging.getLogger(__name__)
 STAGE, PIPELINE = "tune", Path("pipelines/tune/dvc.yaml")
@@ -35,30 +36,31 @@ def main(
     plan: Annotated[
         Path | None, typer.Option(help="a file of experiments/tune; none = that of plan.yaml")
     ] = None,
-    worker: Annotated[int, typer.Option(min=0, help="its number; others run beside 0")] = 0,
+    worker: IsWorker = False,
+    number: WorkerNumber = None,
 ) -> None:
     """Run a study until its budget is spent, and write what it found."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    begin_to_speak(worker, number)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     path = plan or CHOICE.find()
     if worker:
-        run(path, worker=worker)
+        run(path, helps=True)
         return
-    with hold_stage(STAGE, advice="help it: python -m pipelines.tune --worker 1"):
+    with hold_stage(STAGE, advice="help it: python -m pipelines.tune --worker"):
         inputs = read_inputs(STAGE, PIPELINE)
-        run(path, worker=0)
+        run(path)
         require_unchanged(STAGE, inputs, pipeline=PIPELINE, hint="run make tune again")
 
 
-def run(path: Path, *, worker: int) -> Search:
-    """Run trials; worker 0 goes on to the last round and the results."""
+def run(path: Path, *, helps: bool = False) -> Search:
+    """Run trials; who does not only help goes on to the last round and the results."""
     with watch_for_reasons_to_stop() as should_stop:
-        search = open_search(path, worker=worker, should_stop=should_stop)
+        search = open_search(path, should_stop=should_stop, helps=helps)
         try:
             with track_study(search) as tracker:
                 search.worker.run()
                 settle_runs(search)
-                if worker == 0:
+                if not helps:
                     conclude(search, tracker)
         except KeyboardInterrupt as error:
             reason = str(error).partition(";")[0] or "interrupted"

@@ -13,23 +13,24 @@ import pandas as pd
 from dcal.config import Config, load_config
 from dcal.data.datamodule import Loaders, open_pictures
 from dcal.tracking import Tracker, describe_environment, read_last_words
-from dcal.tracking.tracker import flatten_params
 from dcal.training.fit import choose_scored_split
 from dcal.training.resume import ShouldStop
 from dcal.training.runtime import resolve_runtime
 from dcal.tuning.driver import OVERRIDES, Worker
 from dcal.tuning.errors import TuningError
 from dcal.tuning.final import choose_finalists, score_finalists
+from dcal.tuning.locks import take_turn
 from dcal.tuning.objective import Study
 from dcal.tuning.plan import Plan, check_plan, find_base, load_plan
 from dcal.tuning.progress import find_origin, list_counted
-from dcal.tuning.results import describe_state
+from dcal.tuning.results import describe_state, has_told
 from dcal.tuning.space import apply
 from dcal.tuning.storage import Heartbeat, open_storage
 from dcal.tuning.study import find_study_key, open_study
+from pipelines.origins import compute_origins, describe_origins
 from pipelines.parent_run import track_parent
 from pipelines.run_states import END_STATUS, STATE_TAG, STATES, end_run
-from pipelines.train import SECTIONS, WITHOUT_EFFECT, compute_run_fingerprint
+from pipelines.train import compute_run_fingerprint
 from pipelines.trainings import (
     Ground,
     Job,
@@ -53,6 +54,7 @@ class Search(NamedTuple):
     worker: Worker
     ground: Ground
     num_blocks: int  # of the backbone
+    helps: bool  # another process carries out the last round
 
     @property
     def study(self) -> Study:
@@ -61,14 +63,14 @@ class Search(NamedTuple):
 
 
 def open_search(
-    path: Path, *, worker: int, should_stop: ShouldStop, heartbeat: Heartbeat | None = None
+    path: Path, *, should_stop: ShouldStop, helps: bool = False, heartbeat: Heartbeat | None = None
 ) -> Search:
     """Begin the study of a plan, or go on with it.
 
     Args:
         path: The plan.
-        worker: No other worker of the study has this number.
         should_stop: Asked between steps.
+        helps: Whether another process carries out the last round.
         heartbeat: None = that of `dcal.tuning`.
 
     Raises:
@@ -81,14 +83,13 @@ def open_search(
     _require_held_out(base, loaders)
     check_plan(plan, base, num_blocks=model.num_blocks)
     storage = open_storage(heartbeat)
-    fingerprint = compute_run_fingerprint(base, data_digest=pictures.report.digest)
     study = open_study(
         storage,
         plan,
         base,
         num_blocks=model.num_blocks,
-        fingerprints={"parameters, data or code": fingerprint},
-        described={"data": pictures.report.digest, **_list_params(base)},
+        fingerprints=compute_origins(base, pictures),
+        described=describe_origins(base, pictures),
     )
     device = resolve_runtime(base.train).device_name
     ground = Ground(
@@ -99,18 +100,20 @@ def open_search(
         should_stop,
     )
     run_trial = make_run_trial(ground, score_key=plan.study.score_key)
-    driver = Worker(study, storage, plan, base, run_trial, worker=worker, announce=logger.info)
-    return Search(plan, base, driver, ground, model.num_blocks)
+    driver = Worker(
+        study, storage, plan, base, run_trial, announce=logger.info, should_stop=should_stop
+    )
+    return Search(plan, base, driver, ground, model.num_blocks, helps)
 
 
 def track_study(search: Search) -> AbstractContextManager[Tracker]:
-    """Open the study's run, which those of its trials lie below; worker 0 closes it as it ended."""
+    """Open the study's run, which those of its trials lie below; a helper leaves it open."""
     return track_parent(
         search.base,
         search.ground,
         kind="study",
         label=f"study {search.plan.study.name}",
-        closes=search.worker.worker == 0,
+        closes=not search.helps,
     )
 
 
@@ -129,6 +132,8 @@ def settle_runs(search: Search) -> None:
         job = describe_trial(find_origin(trial), apply(search.base, overrides))
         run_key = make_run_key(search.ground.parent_key, job.name)
         said = read_last_words(run_key)
+        if said is None and has_told(trial):
+            continue  # on a machine with another work root, or so long ago that it was freed
         if said is None or (said[0], said[1].get(STATE_TAG)) != (END_STATUS[state], state):
             fingerprint = compute_run_fingerprint(
                 job.config, data_digest=search.ground.pictures.report.digest
@@ -138,7 +143,11 @@ def settle_runs(search: Search) -> None:
 
 
 def run_final_round(search: Search) -> pd.DataFrame:
-    """Train the best settings, the paper's and the config as it is on fresh seeds; see `final`."""
+    """Train the best settings, the paper's and the config as it is on fresh seeds; see `final`.
+
+    Where another process does so for this study, as after `make tune` on two machines, its scores
+    are waited for.
+    """
 
     def train_final(config: Config, name: str) -> Mapping[str, float]:
         if reason := search.ground.should_stop():
@@ -149,17 +158,16 @@ def run_final_round(search: Search) -> pd.DataFrame:
     def _watch_only(loaders: Loaders, tracker: Tracker) -> Watch:
         return Watch(tracker.log_metrics, search.ground.should_stop)
 
+    def say() -> None:
+        name = search.plan.study.name
+        logger.info("another process carries out the last round of %s; waiting for it", name)
+
     finalists = choose_finalists(
         search.study, search.plan, search.base, num_blocks=search.num_blocks
     )
-    return score_finalists(search.study, finalists, search.plan, search.base, train_final)
-
-
-def _list_params(base: Config) -> dict[str, str]:
-    """Return the parameters that the fingerprint is made of."""
-    return flatten_params(
-        base.model_dump(mode="json", include=set(SECTIONS), exclude=WITHOUT_EFFECT)
-    )
+    turn = f"final-{search.ground.parent_key[:8]}"
+    with take_turn(turn, should_stop=search.ground.should_stop, say=say):
+        return score_finalists(search.study, finalists, search.plan, search.base, train_final)
 
 
 def _require_held_out(base: Config, loaders: Loaders) -> None:

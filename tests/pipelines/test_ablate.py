@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,14 @@ import yaml
 from dcal.ablation.grid import GridError
 from dcal.config import load_config
 from dcal.training.checkpoints import CheckpointFolder, list_folders
+from dcal.tuning.errors import TuningError
 from pipelines import evaluate, train, trainings
 from pipelines.ablate import __main__ as ablate
 from pipelines.ablate import run as running
 from pipelines.ablate.results import ASIDE, RESULTS
 from pipelines.ablate.run import Ablation, open_ablation
 from pipelines.ablate.scores import collect_curves
+from tests.pipelines.scored import write_params
 from tests.pipelines.test_reid import TRAIN as REID
 from tests.pipelines.test_reid import make_vehicles
 from tests.pipelines.test_tune import list_runs
@@ -43,6 +46,12 @@ class Ran(NamedTuple):
     folder: Path
     ablation: Ablation
     trained: list[str]
+
+
+@pytest.fixture(autouse=True)
+def default_storage(monkeypatch: pytest.MonkeyPatch, ready_studies: None) -> None:
+    """Keep what grids share out of the user's database."""
+    monkeypatch.delenv("DCAL_OPTUNA_URL", raising=False)
 
 
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
@@ -77,10 +86,13 @@ def note_trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def ran(tmp_path_factory: pytest.TempPathFactory, empty_studies: Path) -> Iterator[Ran]:
     """Run a grid with an arm whose loss is no number."""
     folder = tmp_path_factory.mktemp("ablated")
+    (folder / "work").mkdir()
+    shutil.copy(empty_studies, folder / "work" / "optuna.db")
     with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("DCAL_OPTUNA_URL", raising=False)
         path = prepare(folder, monkeypatch)
         names = note_trainings(monkeypatch)
         yield Ran(folder, ablate.run(path), names)
@@ -306,6 +318,50 @@ def test_the_ratio_of_epoch_times_is_measured_once(
     monkeypatch.setattr(running, "measure_epoch_ratio", lambda *args, **options: 9.0)
     second = open_ablation(path, should_stop=lambda: None)
     assert first.ratios == second.ratios == {"sa_only": 1.5}
+
+
+@pytest.mark.slow
+def test_what_a_worker_elsewhere_trained_is_taken_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = prepare(tmp_path, monkeypatch, vary={}, seeds=[0])
+    monkeypatch.setenv("DCAL_OPTUNA_URL", f"sqlite:///{tmp_path}/work/optuna.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/work/mlflow.db")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("DCAL_WORK_ROOT", str(tmp_path / "elsewhere"))
+        there = ablate.run(path, helps=True)
+    assert not RESULTS.exists()
+    assert [run.info.status for run in list_runs("grid")] == ["RUNNING"]
+    names = note_trainings(monkeypatch)
+    monkeypatch.setattr(running, "measure_epoch_ratio", lambda *args, **options: 9.0)
+    here = ablate.run(path)
+    assert names == [] and here.ratios == there.ratios == {"sa_only": 1.5}
+    assert len(pd.read_csv(RESULTS / "mine" / "trainings.csv")) == 3
+    assert [run.info.status for run in (*list_runs("grid"), *list_runs("ablation"))] == (
+        ["FINISHED"] * 4
+    )
+
+
+def test_a_worker_with_another_grid_or_other_parameters_is_refused_and_the_leader_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = prepare(tmp_path, monkeypatch, vary={}, same_time=[], seeds=[0])
+    open_ablation(path, should_stop=lambda: None)
+    claims = open_ablation(path, should_stop=lambda: None, helps=True).claims
+    claim = claims.take()
+    assert claim is not None
+    write_grid(vary={}, same_time=[], seeds=[0, 1])
+    said = r"^grid mine in sqlite:///optuna\.db was begun with other arms, seeds or scores \(seeds"
+    with pytest.raises(TuningError, match=said + r" was 0 and is 0 1\), and .*; go back to those$"):
+        open_ablation(path, should_stop=lambda: None, helps=True)
+    with pytest.raises(TuningError, match=r"or end the workers that are at it with those \(a dead"):
+        open_ablation(path, should_stop=lambda: None)
+    with pytest.raises(KeyboardInterrupt), claims.hold(claim):
+        raise KeyboardInterrupt
+    open_ablation(path, should_stop=lambda: None)
+    write_params(load_config("params.yaml", ["train.lr=0.5"]))
+    with pytest.raises(TuningError, match=r"other parameters, data or code \(train\.lr was 0\.\d+"):
+        open_ablation(path, should_stop=lambda: None, helps=True)
 
 
 @pytest.mark.parametrize("kind", ["fgvc", "reid"])

@@ -14,6 +14,7 @@ from pipelines.ablate.store import (
     find_ratio,
     keep_finished,
     keep_ratio,
+    make_key,
 )
 
 FINISHED = Finished(
@@ -39,32 +40,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_was_kept_is_found(config: Config) -> None:
-    assert find_finished("feed", config) is None and find_ratio("key") is None
-    keep_finished(FINISHED, config)
+    assert find_finished(make_key("feed", config)) is None and find_ratio("key") is None
+    keep_finished(make_key("feed", config), FINISHED)
     keep_ratio("key", 1.75)
-    found = find_finished("feed", config)
+    found = find_finished(make_key("feed", config))
     assert found is not None and found.scores == FINISHED.scores
     assert find_ratio("key") == 1.75
 
 
 def test_other_settings_of_evaluate_are_another_result(config: Config) -> None:
-    keep_finished(FINISHED, config)
+    keep_finished(make_key("feed", config), FINISHED)
     other = config.evaluate.model_copy(update={"memory_mb": config.evaluate.memory_mb + 1})
-    assert find_finished("feed", config.model_copy(update={"evaluate": other})) is None
+    assert find_finished(make_key("feed", config.model_copy(update={"evaluate": other}))) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"fingerprint": "feed"}', "\0"])
 def test_a_damaged_result_is_set_aside_and_told_once(
     content: str, config: Config, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keep_finished(FINISHED, config)
+    keep_finished(make_key("feed", config), FINISHED)
     (path,) = folder.glob("feed-*.json")
     path.write_text(content)
-    assert find_finished("feed", config) is None and find_finished("feed", config) is None
+    assert [find_finished(make_key("feed", config)) for _ in range(2)] == [None, None]
     assert [message.endswith("what it held is made again") for message in caplog.messages] == [True]
     assert path.with_suffix(".damaged").read_text() == content
-    keep_finished(FINISHED, config)
-    assert find_finished("feed", config) is not None
+    keep_finished(make_key("feed", config), FINISHED)
+    assert find_finished(make_key("feed", config)) is not None
 
 
 @pytest.mark.parametrize("content", ["", "-1.0", "many", "{}"])

@@ -152,12 +152,11 @@ def test_the_dashboard_answers_to_no_other_name(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_the_dashboard_shows_the_studies_of_a_database_and_of_a_journal(
-    kind: str, tmp_path: Path
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dcal.tuning.storage import find_storage_url
-
-    url = find_storage_url() if kind == "sqlite" else f"journal:///{tmp_path}/studies/all.log"
-    application = dashboard.build_application(url)
+    if kind == "journal":
+        monkeypatch.setenv("DCAL_OPTUNA_URL", f"journal:///{tmp_path}/studies/all.log")
+    application = dashboard.build_application()
     statuses: list[str] = []
     environment = {
         "REQUEST_METHOD": "GET",

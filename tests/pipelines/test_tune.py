@@ -33,7 +33,12 @@ from pipelines.trainings import count_inference_gmacs, find_folder, make_run_key
 from pipelines.tune import __main__ as tune
 from pipelines.tune.best import RESULTS, render_best
 from pipelines.tune.choose import CHOICE
-from pipelines.tune.study import Search, open_search, settle_runs, track_study
+from pipelines.tune.study import (
+    Search,
+    open_search,
+    settle_runs,
+    track_study,
+)
 from tests.pipelines.tuned import SCORE, SPACE, make_tuning_project, write_plan
 
 COST = "cost/inference_gmacs"
@@ -76,7 +81,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
             return search
 
         monkeypatch.setattr(tune, "open_search", open_with_pruner)
-        yield Ran(folder, tune.run(path, worker=0))
+        yield Ran(folder, tune.run(path))
 
 
 @pytest.fixture
@@ -218,7 +223,7 @@ def test_a_study_that_is_run_again_trains_nothing(
         raise AssertionError("nothing is to be trained")
 
     monkeypatch.setattr("pipelines.trainings.fit", refuse)
-    search = tune.run(Path("experiments/tune/finches.yaml"), worker=0)
+    search = tune.run(Path("experiments/tune/finches.yaml"))
     assert {path.name: path.read_bytes() for path in RESULTS.iterdir()} == before
     assert_states_agree(search)
 
@@ -245,7 +250,7 @@ def test_a_study_on_the_test_split_is_refused_before_it_trains(
 ) -> None:
     make_tuning_project(tmp_path, monkeypatch, selection="test")
     with pytest.raises(TuningError, match=r"on the held-out split.*train\.selection=test"):
-        open_search(write_plan(), worker=0, should_stop=lambda: None)
+        open_search(write_plan(), should_stop=lambda: None)
 
 
 def test_what_all_trials_have_otherwise_is_no_part_of_what_won(
@@ -253,7 +258,7 @@ def test_what_all_trials_have_otherwise_is_no_part_of_what_won(
 ) -> None:
     make_tuning_project(tmp_path, monkeypatch)
     path = write_plan(base={"train.epochs": 1}, final={"num_configs": 0, "num_seeds": 1})
-    search = open_search(path, worker=0, should_stop=lambda: None)
+    search = open_search(path, should_stop=lambda: None)
     assert search.base.train.epochs == 1
     trials = build_trials_table(search.study, search.plan.study)
     winner = pd.Series(
@@ -286,7 +291,7 @@ def test_a_study_of_accuracy_and_cost_hands_on_its_front(
         enqueue=[{"model.glca_blocks": 3}],
         final={"num_configs": 1, "num_seeds": 1},
     )
-    search = tune.run(path, worker=0)
+    search = tune.run(path)
     table = pd.read_csv(RESULTS / "trials.csv")
     assert table["model.glca_blocks"].tolist() == [1, 3]
     assert table[COST][0] < table[COST][1]
@@ -326,7 +331,7 @@ def test_an_interrupted_study_goes_on_with_the_same_trial_run_and_numbers(
         return "got SIGTERM" if len(asked) == 4 else None
 
     heartbeat = Heartbeat(1, 3)
-    search = open_search(path, worker=0, should_stop=stop_in_the_second_epoch, heartbeat=heartbeat)
+    search = open_search(path, should_stop=stop_in_the_second_epoch, heartbeat=heartbeat)
     with pytest.raises(KeyboardInterrupt), track_study(search):
         search.worker.run()
     (run,) = find_runs(0)
@@ -334,7 +339,7 @@ def test_an_interrupted_study_goes_on_with_the_same_trial_run_and_numbers(
     (folder,) = list_folders()
     step = folder.list_checkpoints()[0].step
     assert step > 0
-    search = open_search(path, worker=0, should_stop=lambda: None, heartbeat=heartbeat)
+    search = open_search(path, should_stop=lambda: None, heartbeat=heartbeat)
     with track_study(search):
         search.worker.run()
         settle_runs(search)

@@ -16,13 +16,14 @@ import pandas as pd
 import pytest
 import sqlalchemy
 
+from benchmarks.postgres import Cluster
 from dcal.tracking.database import LOCK_NUMBER, OWN_TABLES, prepare_database
 from dcal.tracking.spool import find_spool
 from dcal.tracking.tracker import SpooledTracker, flatten_params
 from pipelines import train
 from pipelines.server import Places, prepare
 from tests.pipelines.scored import make_project
-from tests.postgres import Cluster, run_cluster
+from tests.postgres import run_cluster
 from tests.project import Project, clone
 from tests.test_documents import borrow_environment
 from tests.tracking.group import GroupServer

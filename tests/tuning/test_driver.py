@@ -273,6 +273,13 @@ def test_a_trial_killed_before_its_first_sign_of_life_does_not_run_for_ever(
     assert [t.state for t in list_counted(list_trials(worker.study))] == [COMPLETE] * 2
 
 
+def test_a_worker_that_waits_for_others_can_be_stopped() -> None:
+    worker = open_worker(make_plan(num_trials=1), score, should_stop=lambda: "got SIGTERM")
+    worker.storage.create_new_trial(worker.study._study_id)
+    with pytest.raises(KeyboardInterrupt, match="got SIGTERM"):
+        worker.run()
+
+
 @pytest.fixture
 def workers(tmp_path: Path, repository: Path) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
     """Return what starts a worker with a process of its own."""
@@ -293,12 +300,17 @@ def workers(tmp_path: Path, repository: Path) -> Iterator[Callable[[int], subpro
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("place", ["sqlite:///{}/work/optuna.db", "journal:///{}/s/optuna.journal"])
 def test_two_workers_on_a_new_database_one_of_them_killed_complete_the_budget(
-    workers: Callable[[int], subprocess.Popen[str]], tmp_path: Path
+    place: str,
+    workers: Callable[[int], subprocess.Popen[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from tests.tuning.worker import PLAN
 
     (tmp_path / "work" / "optuna.db").unlink()
+    monkeypatch.setenv("DCAL_OPTUNA_URL", place.format(tmp_path))
     survivor, victim = workers(0), workers(1)
     log = tmp_path / "log"
     # The victim's first trial never ends.

@@ -111,23 +111,23 @@ def test_a_key_is_not_searched_while_a_key_that_it_depends_on_is_not() -> None:
     assert suggest(trial, space, base) == trial.params
 
 
-def draw_suggestions(plan: Plan, *, seed: int, worker: int = 0) -> list[dict[str, Any]]:
+def draw_suggestions(plan: Plan, *, seed: int, begun: int = 0) -> list[dict[str, Any]]:
     study = optuna.create_study()
     found = []
     for number in range(15):
-        study.sampler = make_sampler(seed, worker=worker, num_trials=number)
+        study.sampler = make_sampler(seed, num_begun=begun + number)
         trial = study.ask()
         found.append(suggest(trial, plan.space, load_base()))
         study.tell(trial, len(found[-1]))
     return found
 
 
-def test_the_same_seed_gives_the_same_suggestions_and_another_seed_or_worker_others() -> None:
+def test_the_same_seed_gives_the_same_suggestions_and_another_seed_or_place_others() -> None:
     plan = load_plan(PLANS[0].with_name("loss_and_top_r.yaml"))
     first = draw_suggestions(plan, seed=0)
     assert draw_suggestions(plan, seed=0) == first
     assert draw_suggestions(plan, seed=1) != first
-    assert draw_suggestions(plan, seed=0, worker=1) != first
+    assert draw_suggestions(plan, seed=0, begun=1) != first
 
 
 BAD_SPACES: list[tuple[dict[str, Any], str]] = [

@@ -9,13 +9,9 @@ from pathlib import Path
 import optuna
 import pytest
 
+from dcal.tuning.address import describe_storage_url, find_storage_url
 from dcal.tuning.errors import TuningError
-from dcal.tuning.storage import (
-    describe_storage_url,
-    find_storage_url,
-    initialise_database,
-    open_storage,
-)
+from dcal.tuning.storage import initialise_database, open_storage
 
 FIRST_TOUCH = """
 from dcal.tuning.storage import open_storage

@@ -60,11 +60,12 @@ def test_a_study_goes_on_only_with_what_it_was_begun_with(
 ) -> None:
     begin({}, {}, {})
     message = (
-        rf"^study\.name: finches in sqlite:///optuna\.db was begun with other {named}, and .*; go "
-        r"back to those, or choose another name$"
+        rf"^study\.name: finches in sqlite:///optuna\.db was begun with other {named}"
+        r"( \(space\..*\))?, and .*; go back to those, or choose another name$"
     )
-    with pytest.raises(TuningError, match=message):
+    with pytest.raises(TuningError, match=message) as caught:
         begin(study, space, fingerprints)
+    assert ("(space." in str(caught.value)) == bool(space)
     begin({"name": "wrens", **study}, space, fingerprints)
     begin({}, {}, {})
 

@@ -31,7 +31,7 @@ def main() -> None:
         time.sleep(0.01)
         return score(config, trial)
 
-    open_worker(PLAN, run, worker=number, announce=print).run()
+    open_worker(PLAN, run, announce=print).run()
 
 
 if __name__ == "__main__":
