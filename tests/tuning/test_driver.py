@@ -371,6 +371,13 @@ def test_a_database_that_fails_in_mid_trial_is_one_sentence_and_a_mistake_to_the
         worker.run()
 
 
+def test_a_sign_of_life_that_is_not_taken_does_not_end_the_signs() -> None:
+    worker: Worker = open_worker(make_plan(num_trials=2), score)
+    trial = worker.storage.create_new_trial(worker.study._study_id)
+    end_database(worker)
+    worker.storage.record_heartbeat(trial)  # raises nothing, which would end Optuna's thread
+
+
 def end_database(worker: Worker) -> None:
     """Leave something else in the place of a worker's database."""
     worker.storage.engine.dispose()
