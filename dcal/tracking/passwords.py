@@ -18,5 +18,6 @@ def mask_password(text: str) -> str:
         text = re.sub(r"(?<=://).*@", f"{MASK}@", text)
     else:
         text = re.sub(r"[^\s'\"(/]+:\S*@", f"{MASK}@", text)
-    text = re.sub(r"(?i)\b(password|passwd|pwd|token)=[^\s&#]+", rf"\1={MASK}", text)
-    return re.sub(r"=[^&#]*", f"={MASK}", text) if "?" in text else text
+    # In the query of a database's address # is a sign as any other.
+    text = re.sub(r"(?i)\b(password|passwd|pwd|token)=[^\s&]+", rf"\1={MASK}", text)
+    return re.sub(r"=[^&]*", f"={MASK}", text) if "?" in text else text

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dcal.config import Config
@@ -120,6 +120,12 @@ class Worker:
             if number < 0 or not self._list_trials()[number].state.is_finished():
                 raise
             self._error = UpdateFinishedTrialError()
+        except UnboundLocalError as error:
+            # Optuna's own, where the database fails while it is told how a trial ended.
+            failure = error.__context__
+            if not isinstance(failure, StorageInternalError):
+                raise
+            raise failure from failure.__cause__
         return number
 
     def _score(self, trial: Trial, claim: ExitStack) -> list[float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ class Journal(JournalStorage, BaseHeartbeat):
         super().__init__(_Lines(path))
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """Show that the worker of a trial lives."""
-        self._find_sign(trial_id).touch()
+        """Show that the worker of a trial lives; where it cannot be shown now, the next time."""
+        # An error would end Optuna's thread of signs, and a worker that lives be taken for dead.
+        with suppress(OSError):
+            self._find_sign(trial_id).touch()
 
     def get_heartbeat_interval(self) -> int | None:
         """Return the seconds between two signs."""

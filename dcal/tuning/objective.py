@@ -15,6 +15,7 @@ from optuna.trial import Trial as Trial
 from dcal.config import Config
 from dcal.sentences import to_one_line
 from dcal.tuning.errors import TuningError
+from dcal.tuning.failures import storage_errors
 from dcal.tuning.progress import EPOCHS, OOM, REASON
 from dcal.tuning.size import describe_size
 from dcal.tuning.storage import make_retry_callback
@@ -45,15 +46,18 @@ def report_epoch(trial: Trial, epoch: int, value: float) -> None:
 
     Raises:
         TrialPruned: The trial is behind.
+        TuningError: The database fails.
     """
-    if len(trial.study.directions) > 1:
-        trial.set_user_attr(EPOCHS, epoch)
-        return
-    if epoch in get_frozen(trial).intermediate_values:
-        return
-    trial.report(value, step=epoch)
-    if trial.should_prune():
-        raise optuna.TrialPruned(f"after {epoch} epochs")
+    # Told as our own, because after a mistake a trial keeps its checkpoints.
+    with storage_errors():
+        if len(trial.study.directions) > 1:
+            trial.set_user_attr(EPOCHS, epoch)
+            return
+        if epoch in get_frozen(trial).intermediate_values:
+            return
+        trial.report(value, step=epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"after {epoch} epochs")
 
 
 def score_trial(

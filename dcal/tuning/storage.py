@@ -6,14 +6,15 @@ import logging
 import os
 import sqlite3
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from sqlalchemy.exc import SQLAlchemyError
 
 from dcal.tuning.address import JOURNAL, SQLITE, describe_storage_url, find_file, find_storage_url
 from dcal.tuning.errors import TuningError
@@ -86,7 +87,7 @@ def _connect(url: str, heartbeat: Heartbeat) -> RDBStorage:
     if url.startswith(SQLITE):
         engine["connect_args"] = {"timeout": 60}
     storage: RDBStorage = quietly(
-        RDBStorage,
+        _Database,
         url,
         engine_kwargs=engine,
         heartbeat_interval=heartbeat.interval_seconds,
@@ -94,6 +95,14 @@ def _connect(url: str, heartbeat: Heartbeat) -> RDBStorage:
         heartbeat_stale_trial_callback=make_retry_callback(MAX_RETRIES),
     )
     return storage
+
+
+class _Database(RDBStorage):
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Show that the worker of a trial lives; where it cannot be shown now, the next time."""
+        # An error would end Optuna's thread of signs, and a worker that lives be taken for dead.
+        with suppress(StorageInternalError, SQLAlchemyError):
+            super().record_heartbeat(trial_id)
 
 
 def _open_journal(path: Path, heartbeat: Heartbeat) -> Journal:

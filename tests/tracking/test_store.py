@@ -48,6 +48,7 @@ def test_a_folder_as_tracking_address_is_refused_in_one_sentence(
         "https://bob:secret@example.org/mlflow",
         "postgresql+psycopg://bob:sec/ret@db:5432/runs",
         "postgresql://db/runs?user=bob&password=secret",
+        "postgresql://db/runs?user=bob&password=sec#ret",
         "postgresql://bob:sec@ret@db/runs",
         "API request to https://bob:secret@db/runs failed: url https://bob:secret@db",
     ],

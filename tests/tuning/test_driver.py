@@ -18,6 +18,7 @@ import torch
 from optuna.trial import Trial, TrialState
 
 from dcal.config import Config, ConfigError
+from dcal.mistakes import is_mistake
 from dcal.tuning.driver import Worker
 from dcal.tuning.errors import TuningError
 from dcal.tuning.objective import TrialFailed, get_frozen, is_out_of_memory, report_epoch
@@ -347,10 +348,38 @@ def test_three_workers_never_exceed_the_budget(
     assert len({str(trial.params) for trial in list_trials(study)}) == len(study.trials)
 
 
+GONE = r"sqlite:///optuna\.db: the database cannot be used"
+
+
 def test_a_worker_is_told_when_the_database_is_gone() -> None:
     worker: Worker = open_worker(make_plan(num_trials=2), score)
+    end_database(worker)
+    with pytest.raises(TuningError, match=GONE):
+        worker.run()
+
+
+def test_a_database_that_fails_in_mid_trial_is_one_sentence_and_a_mistake_to_the_trial() -> None:
+    def run(config: Config, trial: Trial) -> dict[str, float]:
+        end_database(worker)
+        with pytest.raises(TuningError, match=GONE) as told:
+            report_epoch(trial, 1, 0.5)
+        assert is_mistake(told.value)  # so that its checkpoints are kept
+        raise told.value
+
+    worker: Worker = open_worker(make_plan(num_trials=2), run)
+    with pytest.raises(TuningError, match=GONE):
+        worker.run()
+
+
+def test_a_sign_of_life_that_is_not_taken_does_not_end_the_signs() -> None:
+    worker: Worker = open_worker(make_plan(num_trials=2), score)
+    trial = worker.storage.create_new_trial(worker.study._study_id)
+    end_database(worker)
+    worker.storage.record_heartbeat(trial)  # raises nothing, which would end Optuna's thread
+
+
+def end_database(worker: Worker) -> None:
+    """Leave something else in the place of a worker's database."""
     worker.storage.engine.dispose()
     path = Path(worker.storage.url.removeprefix("sqlite:///"))
     path.write_bytes(b"no database " * 1000)
-    with pytest.raises(TuningError, match=r"sqlite:///optuna\.db: the database cannot be used"):
-        worker.run()
