@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from dcal.tracking.answers import describe_failure
+from dcal.tracking.database import DatabaseError
 from dcal.tracking.store import initialise_database
 from dcal.tuning.storage import initialise_database as initialise_studies
 
@@ -37,6 +38,8 @@ def main(
     for name, initialise in DATABASES.items():
         try:
             typer.echo(f"{name}: {initialise()}")
+        except DatabaseError as error:
+            sys.exit(f"init: {error}; see MLFLOW_TRACKING_URI")
         except Exception as error:
             sys.exit(f"init: {name} has no database ({describe_failure(error)})")
 

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -90,6 +91,23 @@ def first_touch(uri: str) -> Iterator[None]:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with FileLock(root / "mlflow.db.lock", timeout=LOCK_SECONDS), _hold_server(uri):
         yield
+
+
+@lru_cache(maxsize=8)
+def require_own_database(uri: str) -> None:
+    """See that a database server's database is MLflow's or empty, before MLflow adds its tables.
+
+    Raises:
+        DatabaseError: It belongs to another program, or cannot be reached.
+    """
+    if not is_database(uri) or uri.startswith("sqlite"):
+        return
+    with _database_errors(uri):
+        engine = _connect(uri)
+        try:
+            _require_no_other_tables(engine)
+        finally:
+            engine.dispose()
 
 
 def make_whole(uri: str, initialise: Callable[[str], None]) -> None:

@@ -14,7 +14,12 @@ from urllib.parse import urlsplit
 
 from dcal.paths import work_root
 from dcal.tracking.answers import describe_failure
-from dcal.tracking.database import first_touch, is_database, make_whole
+from dcal.tracking.database import (
+    first_touch,
+    is_database,
+    make_whole,
+    require_own_database,
+)
 from dcal.tracking.pages import describe_experiment
 from dcal.tracking.passwords import mask_password as mask_password
 
@@ -63,6 +68,9 @@ def connect() -> MlflowClient:
 
     Databases are made under a file lock: processes that touch a new one at the same moment
     corrupt it.
+
+    Raises:
+        DatabaseError: That of a database server belongs to another program, or does not answer.
     """
     for variable, value in CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
@@ -70,6 +78,7 @@ def connect() -> MlflowClient:
 
     uri = find_tracking_uri()
     with first_touch(uri):
+        require_own_database(uri)
         make_whole(uri, lambda address: _touch(MlflowClient(address)))
         if uri == f"sqlite:///{_own_database()}":
             _follow_move(_own_database())

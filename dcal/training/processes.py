@@ -78,6 +78,11 @@ def read_place(config: TrainConfig) -> Place:
             f"{missing[0]}: expected in the environment beside WORLD_SIZE, as torchrun sets it; "
             "start the processes with torchrun, or unset WORLD_SIZE and RANK"
         )
+    for name in (*VARIABLES[:4], "MASTER_PORT"):
+        if not os.environ[name].isdecimal():
+            raise ValueError(
+                f"{name}: expected a number, as torchrun sets it; got {os.environ[name]!r}"
+            )
     place = Place(*(int(os.environ[name]) for name in VARIABLES[:4]))
     if place.world_size != config.processes:
         raise ValueError(

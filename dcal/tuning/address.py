@@ -31,7 +31,7 @@ def find_storage_url() -> str:
     if not url:
         return f"{SQLITE}{work_root() / 'optuna.db'}"
     if "://" not in url:
-        raise TuningError(f"{VARIABLE}: expected a database, {EXAMPLE}; got {mask_password(url)}")
+        raise TuningError(f"{VARIABLE}: expected a database, {EXAMPLE}; got {mask_password(url)!r}")
     if not _is_address(url):
         raise TuningError(
             f"{VARIABLE}: {mask_password(url)} is no address of a database; expected one, {EXAMPLE}"

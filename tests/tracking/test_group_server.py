@@ -20,7 +20,7 @@ from benchmarks.postgres import Cluster
 from dcal.tracking.database import LOCK_NUMBER, OWN_TABLES, prepare_database
 from dcal.tracking.spool import find_spool
 from dcal.tracking.tracker import SpooledTracker, flatten_params
-from pipelines import train
+from pipelines import init, train
 from pipelines.server import Places, prepare
 from tests.pipelines.scored import make_project
 from tests.postgres import run_cluster
@@ -240,6 +240,20 @@ def test_a_database_that_takes_nothing_is_one_sentence(group: Group, tmp_path: P
             prepare(Places(url, str(tmp_path)))
         assert str(stopped.value).startswith("server: the database postgresql+psycopg://***@")
         assert str(stopped.value).endswith(f"{reason}; see MLFLOW_BACKEND_STORE_URI")
+
+
+def test_what_tracks_straight_to_a_database_leaves_another_programs_as_it_is(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_database(group.cluster, "others", "CREATE TABLE trials (id int)")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    with pytest.raises(SystemExit) as stopped:
+        init.main()
+    assert "expected MLflow's or an empty one; it is of another program" in str(stopped.value)
+    assert str(stopped.value).endswith("; see MLFLOW_TRACKING_URI")
+    engine = sqlalchemy.create_engine(url)
+    assert sqlalchemy.inspect(engine).get_table_names() == ["trials"]
+    engine.dispose()
 
 
 def test_of_all_machines_one_at_a_time_makes_the_tables(group: Group) -> None:

@@ -163,6 +163,8 @@ def test_draws_of_a_process_are_its_own() -> None:
     [
         ({"WORLD_SIZE": "3"}, r"train\.processes: expected 3, .* \(WORLD_SIZE\); got 2\. Start"),
         ({"MASTER_ADDR": None}, r"MASTER_ADDR: expected in the environment beside WORLD_SIZE"),
+        ({"RANK": "x"}, "RANK: expected a number, as torchrun sets it; got 'x'"),
+        ({"MASTER_PORT": "abc"}, "MASTER_PORT: expected a number, as torchrun sets it; got 'abc'"),
         ({"LOCAL_WORLD_SIZE": "3"}, r"LOCAL_WORLD_SIZE: expected equally many .*; got 3 of 2"),
     ],
 )
