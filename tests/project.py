@@ -38,7 +38,7 @@ class Project:
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("DCAL_", "DVC_", "GIT_", "MAKE", "MLFLOW_TRACKING"))
+            if not name.startswith(("ARGS", "DCAL_", "DVC_", "GIT_", "MAKE", "MLFLOW_TRACKING"))
         }
         return environment | {
             "DVC_NO_ANALYTICS": "1",
