@@ -50,6 +50,7 @@ def list_losses(run: dict[str, Any]) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_losses_are_those_of_one_process_for_ten_steps(
     kind: str, pair: list[dict[str, Any]], alone: dict[str, Any]
 ) -> None:
@@ -61,6 +62,7 @@ def test_losses_are_those_of_one_process_for_ten_steps(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_weights_are_those_of_one_process_and_the_same_in_both(
     kind: str, pair: list[dict[str, Any]], alone: dict[str, Any]
 ) -> None:
@@ -73,6 +75,7 @@ def test_weights_are_those_of_one_process_and_the_same_in_both(
 @pytest.mark.parametrize(
     "run", ["fgvc, 9 scored", "fgvc, 3 scored", "reid, 36 scored", "reid, 4 scored"]
 )
+@pytest.mark.slow
 def test_scores_are_exactly_those_of_one_process(
     run: str, pair: list[dict[str, Any]], alone: dict[str, Any]
 ) -> None:
@@ -82,6 +85,7 @@ def test_scores_are_exactly_those_of_one_process(
     assert pair[0]["compared"][run]["scores"] == pair[1]["compared"][run]["scores"] == expected
 
 
+@pytest.mark.slow
 def test_only_the_first_process_tells_and_writes(pair: list[dict[str, Any]], folder: Any) -> None:
     for kind in KINDS:
         assert len(pair[0]["compared"][kind]["told"]) == NUM_STEPS
@@ -90,6 +94,7 @@ def test_only_the_first_process_tells_and_writes(pair: list[dict[str, Any]], fol
         assert checkpoint.name.startswith(f"step-{NUM_STEPS:08d}")
 
 
+@pytest.mark.slow
 def test_gradients_of_triplets_across_processes_are_those_of_the_whole_batch(
     pair: list[dict[str, Any]],
 ) -> None:
@@ -100,6 +105,7 @@ def test_gradients_of_triplets_across_processes_are_those_of_the_whole_batch(
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_the_neck_is_batch_norm_over_the_whole_batch(pair: list[dict[str, Any]]) -> None:
     first, second = (half["gradients"] for half in pair)
     torch.manual_seed(3)
@@ -122,6 +128,7 @@ def test_the_neck_is_batch_norm_over_the_whole_batch(pair: list[dict[str, Any]])
         torch.testing.assert_close(half["variance"], norm.running_var, **close)
 
 
+@pytest.mark.slow
 def test_a_pair_stops_where_either_is_asked_and_goes_on_to_the_same_bytes(
     pair: list[dict[str, Any]], folder: Any
 ) -> None:
@@ -140,12 +147,14 @@ def test_a_pair_stops_where_either_is_asked_and_goes_on_to_the_same_bytes(
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
+@pytest.mark.slow
 def test_what_the_first_processs_question_raises_ends_both(pair: list[dict[str, Any]]) -> None:
     """So a pruner, which only the first one asks."""
     assert pair[0]["ended"] == ("Pruned", "after 1 epochs")
     assert pair[1]["ended"] == ("TrainingStopped", "training stopped: Pruned: after 1 epochs")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_in_one_process_stops_both_there(
     pair: list[dict[str, Any]],
 ) -> None:
