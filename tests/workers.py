@@ -105,7 +105,7 @@ class Team:
 
     def connect(self) -> MlflowClient:
         """Return a client of that MLflow."""
-        return MlflowClient(f"sqlite:///{self.folder}/work/mlflow.db")
+        return MlflowClient(f"sqlite:///{self.folder / 'work' / 'mlflow.db'}")
 
     def list_steps(self, run: Run, key: str) -> list[int]:
         """Return the steps of a run's points."""

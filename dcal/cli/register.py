@@ -28,7 +28,8 @@ def register(
     with speaking():
         from dcal.inference.opening import find_model, find_run
         from dcal.serving.registration import register_model
-        from dcal.tracking.store import find_tracking_uri, mask_password
+        from dcal.tracking.passwords import mask_password
+        from dcal.tracking.store import find_tracking_uri
 
         path = find_model(model)
         found = register_model(path, name, alias=alias, run_id=find_run(model, path))

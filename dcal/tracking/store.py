@@ -21,7 +21,7 @@ from dcal.tracking.database import (
     require_own_database,
 )
 from dcal.tracking.pages import describe_experiment
-from dcal.tracking.passwords import mask_password as mask_password
+from dcal.tracking.passwords import mask_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -22,7 +22,7 @@ def test_an_empty_worker_spends_its_trials_and_tells_how_long_each_part_took(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(ROOT)
-    url = f"sqlite:///{tmp_path}/work/optuna.db"
+    url = f"sqlite:///{tmp_path / 'work' / 'optuna.db'}"
     monkeypatch.setenv("DCAL_OPTUNA_URL", url)
     monkeypatch.setattr(sys, "argv", ["empty_worker", "2"])
     monkeypatch.setattr(empty_worker.logging, "disable", lambda level: None)

@@ -325,8 +325,9 @@ def test_what_a_worker_elsewhere_trained_is_taken_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = prepare(tmp_path, monkeypatch, vary={}, seeds=[0])
-    monkeypatch.setenv("DCAL_OPTUNA_URL", f"sqlite:///{tmp_path}/work/optuna.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/work/mlflow.db")
+    shared = f"sqlite:///{tmp_path / 'work'}"
+    monkeypatch.setenv("DCAL_OPTUNA_URL", f"{shared}/optuna.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{shared}/mlflow.db")
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("DCAL_WORK_ROOT", str(tmp_path / "elsewhere"))
         there = ablate.run(path, helps=True)

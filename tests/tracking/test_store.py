@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dcal.tracking.store import describe_tracking_uri, find_tracking_uri, mask_password
+from dcal.tracking.passwords import mask_password
+from dcal.tracking.store import describe_tracking_uri, find_tracking_uri
 
 FIRST_TOUCH = """
 from dcal.tracking.store import connect, find_experiment

@@ -301,7 +301,7 @@ def workers(tmp_path: Path, repository: Path) -> Iterator[Callable[[int], subpro
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("place", ["sqlite:///{}/work/optuna.db", "journal:///{}/s/optuna.journal"])
+@pytest.mark.parametrize("place", ["sqlite:///{}/optuna.db", "journal:///{}/s/optuna.journal"])
 def test_two_workers_on_a_new_database_one_of_them_killed_complete_the_budget(
     place: str,
     workers: Callable[[int], subprocess.Popen[str]],
@@ -311,7 +311,7 @@ def test_two_workers_on_a_new_database_one_of_them_killed_complete_the_budget(
     from tests.tuning.worker import PLAN
 
     (tmp_path / "work" / "optuna.db").unlink()
-    monkeypatch.setenv("DCAL_OPTUNA_URL", place.format(tmp_path))
+    monkeypatch.setenv("DCAL_OPTUNA_URL", place.format(tmp_path / "work"))
     survivor, victim = workers(0), workers(1)
     log = tmp_path / "log"
     # The victim's first trial never ends.
